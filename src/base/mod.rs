@@ -1,0 +1,6 @@
+//! Small tools without knowledge of Q-SYS or MCP: delays, clocks, stopping, secrets, names of wall-clock moments.
+
+pub mod backoff;
+pub mod clock;
+pub mod secret;
+pub mod shutdown;

@@ -1,0 +1,3 @@
+//! The program: arguments, configuration, logging, runtime, exit code; nothing else.
+
+fn main() {}
