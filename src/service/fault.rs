@@ -1,0 +1,105 @@
+//! Faults of tools that a model can act on: a code, one plain sentence, and what to do next.
+
+use serde_json::Value;
+
+/// What went wrong, as a word that clients may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FaultCode {
+    /// Arguments do not fit the schema; `data` has a list of `{path, problem, hint}`.
+    BadArguments,
+    /// The link to the Core is down.
+    LinkDown,
+    /// The circuit breaker is open.
+    BreakerOpen,
+    /// The reading is too old to act on.
+    StaleReading,
+    /// The design may have it, but the Core does not show it.
+    NotVisible,
+    /// Nothing has that name; `data` has the nearest ones.
+    NotFound,
+    /// The control takes no writes.
+    ReadOnly,
+    /// The value lies outside the control's range.
+    OutOfRange,
+    /// A rule of this box protects the control.
+    Protected,
+    /// The value lies beyond a ceiling set on this box.
+    LimitExceeded,
+    /// Writes are switched off on this box.
+    WritesOff,
+    /// A person has to approve it first.
+    ApprovalRequired,
+    /// The plan is too old.
+    PlanExpired,
+    /// The value moved since it was read.
+    Moved,
+    /// The write may have been carried out; it was not repeated.
+    OutcomeUnknown,
+    /// The Core is the standby of a pair.
+    CoreStandby,
+    /// Too much at once; try again.
+    Busy,
+    /// The Core refused.
+    CoreRefused,
+}
+
+impl FaultCode {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadArguments => "BAD_ARGUMENTS",
+            Self::LinkDown => "LINK_DOWN",
+            Self::BreakerOpen => "BREAKER_OPEN",
+            Self::StaleReading => "STALE_READING",
+            Self::NotVisible => "NOT_VISIBLE",
+            Self::NotFound => "NOT_FOUND",
+            Self::ReadOnly => "READ_ONLY",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::Protected => "PROTECTED",
+            Self::LimitExceeded => "LIMIT_EXCEEDED",
+            Self::WritesOff => "WRITES_OFF",
+            Self::ApprovalRequired => "APPROVAL_REQUIRED",
+            Self::PlanExpired => "PLAN_EXPIRED",
+            Self::Moved => "MOVED",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::CoreStandby => "CORE_STANDBY",
+            Self::Busy => "BUSY",
+            Self::CoreRefused => "CORE_REFUSED",
+        }
+    }
+}
+
+/// A fault of a tool: the answer is a result with `isError`, so that the model can react.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{}: {problem} {next_step}", code.as_str())]
+pub struct ToolFault {
+    /// The word.
+    pub code: FaultCode,
+    /// What is wrong, one sentence.
+    pub problem: String,
+    /// What to do next, one sentence.
+    pub next_step: String,
+    /// Details by code; `Null` if there are none.
+    pub data: Value,
+}
+
+impl ToolFault {
+    /// A fault without details.
+    #[must_use]
+    pub fn new(code: FaultCode, problem: impl Into<String>, next_step: impl Into<String>) -> Self {
+        Self {
+            code,
+            problem: problem.into(),
+            next_step: next_step.into(),
+            data: Value::Null,
+        }
+    }
+
+    /// The same fault with details.
+    #[must_use]
+    pub fn with_data(mut self, data: Value) -> Self {
+        self.data = data;
+        self
+    }
+}

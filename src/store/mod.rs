@@ -1,0 +1,3 @@
+//! What the box knows of a Core: the mirror in memory, which everybody reads, and the store behind it, which only its writer touches.
+
+pub mod view;
