@@ -1,6 +1,7 @@
 //! **rackhand**: the flight recorder and the safety rail between AI clients and a live Q-SYS system.
 
 pub mod base;
+pub mod config;
 pub mod guard;
 pub mod limits;
 pub mod link;

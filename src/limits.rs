@@ -31,5 +31,17 @@ pub const READ_MAX: usize = 100;
 /// Controls written by one call of a tool.
 pub const WRITE_MAX: usize = 20;
 
+/// Q-SYS systems of one box. More are a fault of the configuration.
+pub const CORES_MAX: usize = 8;
+
+/// Named controls in the configuration of one system. More are a fault of the configuration.
+pub const NAMED_CONTROLS_MAX: usize = 4_096;
+
+/// Patterns of protected controls. More are a fault of the configuration.
+pub const PROTECTED_PATTERNS_MAX: usize = 256;
+
+/// Ceilings for values. More are a fault of the configuration.
+pub const CEILINGS_MAX: usize = 256;
+
 /// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
 pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
