@@ -8,4 +8,5 @@ pub mod link;
 pub mod model;
 pub mod service;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
