@@ -33,3 +33,6 @@ pub const WRITE_MAX: usize = 20;
 
 /// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
 pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
+
+/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
+pub const RAMP_MAX_SECS: f64 = 60.0;
