@@ -54,6 +54,7 @@ pub mod guard;
 pub mod limits;
 pub mod link;
 pub mod model;
+pub mod safety;
 pub mod service;
 pub mod store;
 pub mod telemetry;

@@ -112,3 +112,6 @@ pub const KEYS_MAX: usize = 256;
 
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
+
+/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
+pub const RAMP_MAX_SECS: f64 = 60.0;

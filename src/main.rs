@@ -16,7 +16,13 @@ const EXIT_CONFIG: u8 = 78;
 
 /// The flight recorder and the safety rail between AI clients and a live Q-SYS system.
 #[derive(Debug, Parser)]
-#[command(name = "rackhand", version, about, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "rackhand",
+    version,
+    about,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +39,11 @@ enum Command {
     /// Report every fault of a configuration at once, without starting anything
     Check {
         /// The configuration file
-        #[arg(long, value_name = "FILE", default_value = "/etc/rackhand/rackhand.toml")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/rackhand/rackhand.toml"
+        )]
         config: PathBuf,
     },
     /// Print the documented default configuration
@@ -41,7 +51,12 @@ enum Command {
     /// Make, list and revoke the keys of clients
     Key {
         /// Folder with the keys; the one of a default installation otherwise
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/rackhand", global = true)]
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/var/lib/rackhand",
+            global = true
+        )]
         data: PathBuf,
         #[command(subcommand)]
         command: KeyCommand,
@@ -97,7 +112,11 @@ struct SimcoreArguments {
 #[derive(Debug, Args)]
 struct RunArguments {
     /// The configuration file
-    #[arg(long, value_name = "FILE", default_value = "/etc/rackhand/rackhand.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/rackhand/rackhand.toml"
+    )]
     config: PathBuf,
     /// Keep state and keys in this folder, whatever the configuration says
     #[arg(long, value_name = "DIR")]
@@ -130,7 +149,11 @@ enum CoreCommand {
     /// Accept a Core's certificate after it changed
     Trust {
         /// The configuration file
-        #[arg(long, value_name = "FILE", default_value = "/etc/rackhand/rackhand.toml")]
+        #[arg(
+            long,
+            value_name = "FILE",
+            default_value = "/etc/rackhand/rackhand.toml"
+        )]
         config: PathBuf,
         /// The folder with the pinned certificates, whatever the configuration says
         #[arg(long, value_name = "DIR")]
