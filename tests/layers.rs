@@ -46,6 +46,33 @@ fn no_layer_looks_up() {
     assert!(faults.is_empty(), "upward looks:\n{}", faults.join("\n"));
 }
 
+/// What may stand at the top level, besides dot-files and what is built.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "board",
+    "systemd",
+    "cross.toml",
+    "image",
+    "tests",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "target",
+];
+
+#[test]
+fn the_top_level_holds_only_what_belongs_there() {
+    for entry in fs::read_dir(".").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name.starts_with('.') || TOP_LEVEL.contains(&name.as_str()),
+            "{name} does not belong at the top level"
+        );
+    }
+}
+
 #[test]
 fn the_check_itself_sees_an_upward_look() {
     assert!(fault("link::driver", "store::mirror").is_some());
