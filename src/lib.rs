@@ -2,8 +2,10 @@
 
 pub mod base;
 pub mod guard;
+pub mod http;
 pub mod limits;
 pub mod link;
+pub mod mcp;
 pub mod model;
 pub mod service;
 pub mod store;

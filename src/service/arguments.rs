@@ -75,22 +75,64 @@ fn problems(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
                     names.join(" or ")
                 }
             };
-            one(format!("{shown} is not of type {expected}"), format!("Give a value of type {expected}."))
+            one(
+                format!("{shown} is not of type {expected}"),
+                format!("Give a value of type {expected}."),
+            )
         }
-        Kind::Enum { options } => one(format!("{shown} is not one of the possible values"), format!("Use one of {options}.")),
-        Kind::Constant { expected_value } => one(format!("{shown} is not the possible value"), format!("Use {expected_value}.")),
-        Kind::Minimum { limit } => one(format!("{shown} is too small"), format!("Use {limit} or more.")),
-        Kind::Maximum { limit } => one(format!("{shown} is too large"), format!("Use {limit} or less.")),
-        Kind::ExclusiveMinimum { limit } => one(format!("{shown} is too small"), format!("Use more than {limit}.")),
-        Kind::ExclusiveMaximum { limit } => one(format!("{shown} is too large"), format!("Use less than {limit}.")),
-        Kind::MinLength { limit } => one(format!("{shown} is too short"), format!("Give at least {limit} characters.")),
-        Kind::MaxLength { limit } => one("the text is too long".to_owned(), format!("Give at most {limit} characters.")),
-        Kind::MinItems { limit } => one("the list is too short".to_owned(), format!("Give at least {limit} items.")),
-        Kind::MaxItems { limit } => one("the list is too long".to_owned(), format!("Give at most {limit} items, and call again for the rest.")),
-        Kind::UniqueItems => one("an item comes twice".to_owned(), "Give each item once.".to_owned()),
-        Kind::Pattern { pattern } => one(format!("{shown} does not fit the pattern"), format!("Use a text that fits {pattern}.")),
+        Kind::Enum { options } => one(
+            format!("{shown} is not one of the possible values"),
+            format!("Use one of {options}."),
+        ),
+        Kind::Constant { expected_value } => one(
+            format!("{shown} is not the possible value"),
+            format!("Use {expected_value}."),
+        ),
+        Kind::Minimum { limit } => one(
+            format!("{shown} is too small"),
+            format!("Use {limit} or more."),
+        ),
+        Kind::Maximum { limit } => one(
+            format!("{shown} is too large"),
+            format!("Use {limit} or less."),
+        ),
+        Kind::ExclusiveMinimum { limit } => one(
+            format!("{shown} is too small"),
+            format!("Use more than {limit}."),
+        ),
+        Kind::ExclusiveMaximum { limit } => one(
+            format!("{shown} is too large"),
+            format!("Use less than {limit}."),
+        ),
+        Kind::MinLength { limit } => one(
+            format!("{shown} is too short"),
+            format!("Give at least {limit} characters."),
+        ),
+        Kind::MaxLength { limit } => one(
+            "the text is too long".to_owned(),
+            format!("Give at most {limit} characters."),
+        ),
+        Kind::MinItems { limit } => one(
+            "the list is too short".to_owned(),
+            format!("Give at least {limit} items."),
+        ),
+        Kind::MaxItems { limit } => one(
+            "the list is too long".to_owned(),
+            format!("Give at most {limit} items, and call again for the rest."),
+        ),
+        Kind::UniqueItems => one(
+            "an item comes twice".to_owned(),
+            "Give each item once.".to_owned(),
+        ),
+        Kind::Pattern { pattern } => one(
+            format!("{shown} does not fit the pattern"),
+            format!("Use a text that fits {pattern}."),
+        ),
         // The rest of the vocabulary in the crate's own words, which name the value and the rule.
-        _ => one(shorten(&error.to_string()), "See the tool's input schema.".to_owned()),
+        _ => one(
+            shorten(&error.to_string()),
+            "See the tool's input schema.".to_owned(),
+        ),
     }
 }
 
@@ -111,8 +153,12 @@ fn part_of<'a>(error: &ValidationError<'_>, schema: &'a Value) -> Option<&'a Val
 }
 
 fn describe(error: &ValidationError<'_>, schema: &Value, property: &str) -> String {
-    let description = part_of(error, schema)
-        .and_then(|part| part.get("properties")?.get(property)?.get("description")?.as_str());
+    let description = part_of(error, schema).and_then(|part| {
+        part.get("properties")?
+            .get(property)?
+            .get("description")?
+            .as_str()
+    });
     match description {
         Some(text) => format!("Add {property:?}: {}", shorten(text)),
         None => format!("Add {property:?}."),
@@ -159,37 +205,102 @@ mod tests {
                     "mode": {"enum": ["fast", "slow"]}}}},
             "reason": {"type": ["string", "null"]}}});
         let validator = jsonschema::draft202012::new(&schema).unwrap();
-        check(&validator, &schema, arguments).err().unwrap_or_default()
+        check(&validator, &schema, arguments)
+            .err()
+            .unwrap_or_default()
     }
 
     #[test]
     fn good_arguments_have_no_problems() {
-        assert_eq!(problems_of(&json!({"controls": [{"name": "gain", "ramp_s": 2}]})), []);
+        assert_eq!(
+            problems_of(&json!({"controls": [{"name": "gain", "ramp_s": 2}]})),
+            []
+        );
     }
 
     #[test]
     fn each_problem_names_its_place_and_the_way_out() {
         for (arguments, path, problem, hint) in [
-            (json!({}), "", "the argument \"controls\" is missing", "Add \"controls\"."),
-            (json!({"controls": [{}]}), "/controls/0", "the argument \"name\" is missing", "Add \"name\": Name of the control."),
-            (json!({"controls": [{"name": "a", "ramp": 1}]}), "/controls/0/ramp", "there is no argument \"ramp\" here", "Did you mean \"ramp_s\"?"),
-            (json!({"controls": [{"name": "a", "ramp_s": 61}]}), "/controls/0/ramp_s", "61 is too large", "Use 60 or less."),
-            (json!({"controls": [{"name": "a", "ramp_s": -1}]}), "/controls/0/ramp_s", "-1 is too small", "Use 0 or more."),
-            (json!({"controls": [{"name": "a", "mode": "x"}]}), "/controls/0/mode", "\"x\" is not one of the possible values", "Use one of [\"fast\",\"slow\"]."),
-            (json!({"controls": [{"name": 7}]}), "/controls/0/name", "7 is not of type string", "Give a value of type string."),
-            (json!({"controls": [{"name": "too long"}]}), "/controls/0/name", "the text is too long", "Give at most 5 characters."),
-            (json!({"controls": []}), "/controls", "the list is too short", "Give at least 1 items."),
-            (json!({"controls": [{"name": "a"}], "a/b": 1}), "/a~1b", "there is no argument \"a/b\" here", "Leave it out; known here: controls, reason."),
+            (
+                json!({}),
+                "",
+                "the argument \"controls\" is missing",
+                "Add \"controls\".",
+            ),
+            (
+                json!({"controls": [{}]}),
+                "/controls/0",
+                "the argument \"name\" is missing",
+                "Add \"name\": Name of the control.",
+            ),
+            (
+                json!({"controls": [{"name": "a", "ramp": 1}]}),
+                "/controls/0/ramp",
+                "there is no argument \"ramp\" here",
+                "Did you mean \"ramp_s\"?",
+            ),
+            (
+                json!({"controls": [{"name": "a", "ramp_s": 61}]}),
+                "/controls/0/ramp_s",
+                "61 is too large",
+                "Use 60 or less.",
+            ),
+            (
+                json!({"controls": [{"name": "a", "ramp_s": -1}]}),
+                "/controls/0/ramp_s",
+                "-1 is too small",
+                "Use 0 or more.",
+            ),
+            (
+                json!({"controls": [{"name": "a", "mode": "x"}]}),
+                "/controls/0/mode",
+                "\"x\" is not one of the possible values",
+                "Use one of [\"fast\",\"slow\"].",
+            ),
+            (
+                json!({"controls": [{"name": 7}]}),
+                "/controls/0/name",
+                "7 is not of type string",
+                "Give a value of type string.",
+            ),
+            (
+                json!({"controls": [{"name": "too long"}]}),
+                "/controls/0/name",
+                "the text is too long",
+                "Give at most 5 characters.",
+            ),
+            (
+                json!({"controls": []}),
+                "/controls",
+                "the list is too short",
+                "Give at least 1 items.",
+            ),
+            (
+                json!({"controls": [{"name": "a"}], "a/b": 1}),
+                "/a~1b",
+                "there is no argument \"a/b\" here",
+                "Leave it out; known here: controls, reason.",
+            ),
         ] {
-            let expected = Problem { path: path.to_owned(), problem: problem.to_owned(), hint: hint.to_owned() };
+            let expected = Problem {
+                path: path.to_owned(),
+                problem: problem.to_owned(),
+                hint: hint.to_owned(),
+            };
             assert_eq!(problems_of(&arguments), [expected], "{arguments}");
         }
-        assert!(problems_of(&json!({"controls": [{"name": "a"}], "reason": 1}))[0].hint.contains(" or "));
+        assert!(
+            problems_of(&json!({"controls": [{"name": "a"}], "reason": 1}))[0]
+                .hint
+                .contains(" or ")
+        );
     }
 
     #[test]
     fn a_flood_of_wrong_arguments_is_told_briefly() {
-        let many: serde_json::Map<_, _> = (0..500).map(|n| (format!("x{n}").repeat(50), json!(n))).collect();
+        let many: serde_json::Map<_, _> = (0..500)
+            .map(|n| (format!("x{n}").repeat(50), json!(n)))
+            .collect();
         let problems = problems_of(&Value::Object(many));
         assert_eq!(problems.len(), PROBLEMS_MAX);
         assert!(problems.iter().all(|problem| problem.problem.len() < 200));

@@ -107,7 +107,9 @@ impl Registry {
     /// The tool of this name, listed or not.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Registered> {
-        self.by_name.get(name).and_then(|index| self.tools.get(*index))
+        self.by_name
+            .get(name)
+            .and_then(|index| self.tools.get(*index))
     }
 
     /// Every tool, listed or not, in a stable order.
@@ -142,7 +144,11 @@ fn compile(
     which: &'static str,
     schema: &Value,
 ) -> Result<Validator, RegistryError> {
-    let bad = |problem: String| RegistryError::BadSchema { tool, which, problem };
+    let bad = |problem: String| RegistryError::BadSchema {
+        tool,
+        which,
+        problem,
+    };
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(bad("its type is not \"object\"".to_owned()));
     }
