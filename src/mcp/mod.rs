@@ -354,6 +354,7 @@ impl Server {
     }
 
     /// The stream of a session (GET). A second one replaces the first. It carries no event yet.
+    #[must_use]
     pub fn open_stream(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
         let opened = self.session(routing, caller).and_then(|(id, _)| {
             let ended = self.closing.child_token();
@@ -374,6 +375,7 @@ impl Server {
     }
 
     /// Ends a session (DELETE).
+    #[must_use]
     pub fn end_session(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
         match routing.session.text() {
             None => Reply::fault(&missing_session(), None),
