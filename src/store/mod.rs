@@ -1,3 +1,6 @@
 //! What the box knows of a Core: the mirror in memory, which everybody reads, and the store behind it, which only its writer touches.
 
+pub mod mirror;
 pub mod view;
+
+pub use mirror::Mirror;
