@@ -143,3 +143,9 @@ pub const LOGIN_FAILURES_MAX: usize = 1_024;
 
 /// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
 pub const RAMP_MAX_SECS: f64 = 60.0;
+
+/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
+pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
