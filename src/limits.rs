@@ -187,3 +187,9 @@ pub const LIST_CACHE_MS: u32 = 300_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;
+
+/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
+pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(5);

@@ -11,14 +11,14 @@ use crate::model::name::ControlRef;
 use crate::store::view::Reading;
 use crate::wire::qrc::Controls;
 
-pub(super) fn engine(code: &str) -> EngineStatus {
+pub(in crate::store) fn engine(code: &str) -> EngineStatus {
     serde_json::from_value(
         serde_json::json!({ "State": "Active", "DesignName": "Hall", "DesignCode": code }),
     )
     .unwrap()
 }
 
-pub(super) fn facts(name: &str, kind: &str) -> ComponentFacts {
+pub(in crate::store) fn facts(name: &str, kind: &str) -> ComponentFacts {
     serde_json::from_value(serde_json::json!({
         "Name": name, "Type": kind, "Properties": [{ "Name": "n", "Value": "8" }]
     }))
@@ -26,7 +26,7 @@ pub(super) fn facts(name: &str, kind: &str) -> ComponentFacts {
 }
 
 /// A component with these controls: name, type, direction, value.
-pub(super) fn tell(
+pub(in crate::store) fn tell(
     mirror: &Mirror,
     name: &str,
     kind: &str,
@@ -47,7 +47,7 @@ pub(super) fn tell(
     ChangeSink::component(mirror, &facts(name, kind), &controls.controls, now);
 }
 
-pub(super) fn change(
+pub(in crate::store) fn change(
     mirror: &Mirror,
     component: Option<&str>,
     name: &str,
@@ -60,14 +60,23 @@ pub(super) fn change(
     mirror.values(&[change], now);
 }
 
-pub(super) fn id(mirror: &Mirror, component: Option<&str>, control: &str) -> Option<ControlId> {
+pub(in crate::store) fn id(
+    mirror: &Mirror,
+    component: Option<&str>,
+    control: &str,
+) -> Option<ControlId> {
     mirror.find(&ControlRef {
         component: component.map(|name| name.parse().unwrap()),
         control: control.parse().unwrap(),
     })
 }
 
-pub(super) fn reading(mirror: &Mirror, component: &str, control: &str, now: Instant) -> Reading {
+pub(in crate::store) fn reading(
+    mirror: &Mirror,
+    component: &str,
+    control: &str,
+    now: Instant,
+) -> Reading {
     let id = id(mirror, Some(component), control).unwrap();
     let table = mirror.table.read();
     table.reading(table.slot(id.0).unwrap(), now)
