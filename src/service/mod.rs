@@ -1,6 +1,7 @@
 //! What the protocol layer asks for tools, resources and prompts. It knows no Q-SYS, and services know no protocol dates.
 
 pub mod fault;
+pub mod qsys;
 
 use std::sync::Arc;
 
