@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod fault;
 pub mod registry;
+pub mod qsys;
 
 use std::sync::Arc;
 
