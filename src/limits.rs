@@ -112,3 +112,6 @@ pub const LIST_CACHE_MS: u32 = 300_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;
+
+/// Messages in one body of the revision that has batches. More are refused.
+pub const BATCH_MAX: usize = 32;
