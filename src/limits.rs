@@ -215,3 +215,5 @@ pub const WAIT_MAX_SECS: u32 = 60;
 
 /// Longest reason given for a write, bytes. A longer one is refused.
 pub const REASON_MAX_BYTES: usize = 300;
+/// Messages in one body of the revision that has batches. More are refused.
+pub const BATCH_MAX: usize = 32;
