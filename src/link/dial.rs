@@ -43,7 +43,8 @@ impl Dial for NetDial {
             let stream = TcpStream::connect((host, port)).await?;
             // Commands are small, and people wait for their effect.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
+            let stream: Box<dyn ByteStream> = Box::new(stream);
+            Ok(stream)
         })
     }
 }
@@ -185,9 +186,10 @@ impl Route {
         stream: S,
         until: Instant,
     ) -> Result<Connection, ConnectError> {
-        let host = match self.address.host.contains(':') {
-            true => format!("[{}]", self.address.host),
-            false => self.address.host.clone(),
+        let host = if self.address.host.contains(':') {
+            format!("[{}]", self.address.host)
+        } else {
+            self.address.host.clone()
         };
         let url = match self.address.port {
             Some(port) => format!("{scheme}://{host}:{port}{WEBSOCKET_PATH}"),

@@ -51,10 +51,13 @@ impl FingerprintStore for MemoryFingerprints {
 /// SHA-256 of a certificate, lower-case hex.
 #[must_use]
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    Sha256::digest(certificate)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    use fmt::Write;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(certificate) {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The TLS configuration for one attempt.
