@@ -45,7 +45,11 @@ impl Driver {
     ) -> (Self, watch::Receiver<LinkStatus>) {
         let now = Instant::now();
         let config = Arc::new(config);
-        let addresses = config.addresses.clone().into_iter().take(CORES_PER_SYSTEM_MAX);
+        let addresses = config
+            .addresses
+            .clone()
+            .into_iter()
+            .take(CORES_PER_SYSTEM_MAX);
         let peers = addresses
             .map(move |address| Peer::new(Arc::clone(&config), Arc::clone(&dial), address, now))
             .collect();

@@ -200,8 +200,7 @@ impl Group {
             Polling::PushAsked => Polling::PushAsked,
             Polling::Due(_) | Polling::Asked => Polling::Due(now + self.interval),
         };
-        let all_reported =
-            self.adding == 0 && self.unpolled == 0 && !queued && !self.invalidate;
+        let all_reported = self.adding == 0 && self.unpolled == 0 && !queued && !self.invalidate;
         if all_reported && self.is_registered() {
             self.stage = Stage::Confirmed;
         }

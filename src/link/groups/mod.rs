@@ -77,7 +77,10 @@ pub(crate) struct GiveUp;
 
 /// The plan: groups, what is in them, and what is still to be registered.
 #[derive(Debug)]
-#[expect(clippy::struct_field_names, reason = "the groups of the plan are its groups")]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the groups of the plan are its groups"
+)]
 pub(crate) struct Groups {
     pace: Pace,
     next_key: u32,
@@ -393,7 +396,10 @@ impl Groups {
 
     /// Groups that the Core knows.
     pub(crate) fn registered(&self) -> usize {
-        self.groups.iter().filter(|group| group.is_registered()).count()
+        self.groups
+            .iter()
+            .filter(|group| group.is_registered())
+            .count()
     }
 
     /// Controls for which there was no room.
