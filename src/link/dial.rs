@@ -43,7 +43,8 @@ impl Dial for NetDial {
             let stream = TcpStream::connect((host, port)).await?;
             // Commands are small, and people wait for their effect.
             stream.set_nodelay(true)?;
-            Ok(Box::new(stream) as Box<dyn ByteStream>)
+            let stream: Box<dyn ByteStream> = Box::new(stream);
+            Ok(stream)
         })
     }
 }
@@ -107,12 +108,12 @@ impl Route {
 
     async fn connect_over(&self, transport: Transport) -> Result<Connected, ConnectError> {
         let until = Instant::now() + CONNECT_WAIT;
-        let stream = self.stream(transport, until).await?;
+        let stream = open(&*self.dial, &self.address, transport, until).await?;
         let (connection, first_seen) = match transport {
             Transport::Tcp => (over_tcp(stream), None),
             Transport::Ws => (self.upgrade("ws", stream, until).await?, None),
             Transport::Auto | Transport::Wss => {
-                let stream = self.secure(stream, until).await?;
+                let stream = secure(&self.config.trust, &self.address, stream, until).await?;
                 let (_, session) = stream.get_ref();
                 let shown = session.peer_certificates().and_then(<[_]>::first);
                 let address = self.address.to_string();
@@ -131,12 +132,16 @@ impl Route {
     pub(crate) async fn probe(self) -> bool {
         for transport in self.transports() {
             let until = Instant::now() + CONNECT_WAIT;
-            let Ok(stream) = self.stream(transport, until).await else {
+            let Ok(stream) = open(&*self.dial, &self.address, transport, until).await else {
                 continue;
             };
             let secured = match transport {
                 Transport::Ws | Transport::Tcp => true,
-                Transport::Auto | Transport::Wss => self.secure(stream, until).await.is_ok(),
+                Transport::Auto | Transport::Wss => {
+                    secure(&self.config.trust, &self.address, stream, until)
+                        .await
+                        .is_ok()
+                }
             };
             if secured {
                 return true;
@@ -145,49 +150,16 @@ impl Route {
         false
     }
 
-    async fn stream(
-        &self,
-        transport: Transport,
-        until: Instant,
-    ) -> Result<Box<dyn ByteStream>, ConnectError> {
-        let port = self.address.port_for(transport);
-        let dialled = timeout_at(until, self.dial.dial(self.address.host.clone(), port));
-        dialled
-            .await
-            .map_err(|_elapsed| ConnectError::Silent)?
-            .map_err(|fault| ConnectError::Unreachable(fault.to_string()))
-    }
-
-    async fn secure(
-        &self,
-        stream: Box<dyn ByteStream>,
-        until: Instant,
-    ) -> Result<Box<TlsStream<Box<dyn ByteStream>>>, ConnectError> {
-        let connector = TlsConnector::from(Arc::new(pin::client_config(&self.config.trust)?));
-        let host = ServerName::try_from(self.address.host.clone())
-            .map_err(|fault| ConnectError::Tls(fault.to_string()))?;
-        let secured = timeout_at(until, connector.connect(host, stream)).await;
-        let secured = secured.map_err(|_elapsed| timed_out("agreeing on TLS"))?;
-        secured.map(Box::new).map_err(|fault| {
-            let cause = fault.get_ref().and_then(|cause| cause.downcast_ref());
-            match cause {
-                Some(rustls::Error::InvalidCertificate(why)) => {
-                    ConnectError::Certificate(why.to_string())
-                }
-                _ => ConnectError::Tls(fault.to_string()),
-            }
-        })
-    }
-
     async fn upgrade<S: ByteStream + 'static>(
         &self,
         scheme: &str,
         stream: S,
         until: Instant,
     ) -> Result<Connection, ConnectError> {
-        let host = match self.address.host.contains(':') {
-            true => format!("[{}]", self.address.host),
-            false => self.address.host.clone(),
+        let host = if self.address.host.contains(':') {
+            format!("[{}]", self.address.host)
+        } else {
+            self.address.host.clone()
         };
         let url = match self.address.port {
             Some(port) => format!("{scheme}://{host}:{port}{WEBSOCKET_PATH}"),
@@ -203,6 +175,59 @@ impl Route {
             Ok(Err(fault)) => Err(ConnectError::Handshake(fault.to_string())),
         }
     }
+}
+
+/// A byte stream to a Core, for a transport.
+async fn open(
+    dial: &dyn Dial,
+    address: &CoreAddress,
+    transport: Transport,
+    until: Instant,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let dialled = dial.dial(address.host.clone(), address.port_for(transport));
+    timeout_at(until, dialled)
+        .await
+        .map_err(|_elapsed| ConnectError::Silent)?
+        .map_err(|fault| ConnectError::Unreachable(fault.to_string()))
+}
+
+/// TLS over a byte stream.
+async fn secure(
+    trust: &TlsTrust,
+    address: &CoreAddress,
+    stream: Box<dyn ByteStream>,
+    until: Instant,
+) -> Result<Box<TlsStream<Box<dyn ByteStream>>>, ConnectError> {
+    let connector = TlsConnector::from(Arc::new(pin::client_config(trust)?));
+    let host = ServerName::try_from(address.host.clone())
+        .map_err(|fault| ConnectError::Tls(fault.to_string()))?;
+    let secured = timeout_at(until, connector.connect(host, stream)).await;
+    let secured = secured.map_err(|_elapsed| timed_out("agreeing on TLS"))?;
+    secured.map(Box::new).map_err(|fault| {
+        let cause = fault.get_ref().and_then(|cause| cause.downcast_ref());
+        match cause {
+            Some(rustls::Error::InvalidCertificate(why)) => {
+                ConnectError::Certificate(why.to_string())
+            }
+            _ => ConnectError::Tls(fault.to_string()),
+        }
+    })
+}
+
+/// The fingerprint of the certificate that a Core shows now, trusted or not.
+///
+/// # Errors
+///
+/// The Core cannot be reached, or does not speak TLS.
+pub async fn shown_by(address: &CoreAddress, dial: &dyn Dial) -> Result<String, ConnectError> {
+    let until = Instant::now() + CONNECT_WAIT;
+    let stream = open(dial, address, Transport::Wss, until).await?;
+    let stream = secure(&TlsTrust::Insecure, address, stream, until).await?;
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    shown
+        .map(pin::fingerprint)
+        .ok_or_else(|| ConnectError::Tls("the Core shows no certificate".into()))
 }
 
 const fn timed_out(step: &'static str) -> ConnectError {

@@ -53,7 +53,7 @@ pub struct Link {
 /// Starts the link of one system: one Core, or both Cores of a redundant pair. The task ends at `stop`, or when every handle is gone.
 pub fn spawn(
     config: LinkConfig,
-    dial: &Arc<dyn Dial>,
+    dial: Arc<dyn Dial>,
     sink: Arc<dyn ChangeSink>,
     stop: Stop,
     tasks: &mut JoinSet<&'static str>,
@@ -95,19 +95,6 @@ pub(crate) enum Command {
 }
 
 impl Link {
-    /// A handle whose task is a test.
-    #[cfg(test)]
-    pub(crate) fn new(
-        commands: mpsc::Sender<Command>,
-        status: watched::Receiver<LinkStatus>,
-    ) -> Self {
-        Self {
-            commands,
-            status,
-            watched: Arc::default(),
-        }
-    }
-
     /// Where the link stands now.
     #[must_use]
     pub fn status(&self) -> LinkStatus {

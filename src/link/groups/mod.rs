@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::group::{Group, Polling, Role};
+use self::group::{Group, Polling, Role, Stage};
 use crate::limits::{
     ADDED_PER_POLL_MAX, ADDS_IN_FLIGHT_MAX, CONTROLS_MAX, GROUP_CONTROLS_MAX, NAME_MAX_BYTES,
 };
-use crate::model::name::ControlRef;
+use crate::model::name::{ComponentName, ControlRef};
 use crate::wire::qrc::{
     ComponentGet, GROUPS_PER_CONNECTION_MAX, GroupAddComponent, GroupControls, GroupId, GroupRate,
     Named, Request,
@@ -77,6 +77,10 @@ pub(crate) struct GiveUp;
 
 /// The plan: groups, what is in them, and what is still to be registered.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the groups of the plan are its groups"
+)]
 pub(crate) struct Groups {
     pace: Pace,
     next_key: u32,
@@ -103,7 +107,7 @@ impl Groups {
 
     /// Throws the plan away. Groups that the Core may still hold are ended before others are made: four is all a connection has.
     pub(crate) fn start_over(&mut self) {
-        let known = |group: &&Group| group.registered || group.adding > 0;
+        let known = |group: &&Group| group.is_registered() || group.adding > 0;
         let ids = self
             .groups
             .iter()
@@ -159,7 +163,7 @@ impl Groups {
             let group = self.group(chunk.group)?;
             group.adding += 1;
             group.unpolled += chunk.len;
-            group.settled = false;
+            group.unsettle();
             return Some(Ask::Add(chunk));
         }
         let queue = &self.queue;
@@ -206,7 +210,7 @@ impl Groups {
     pub(crate) fn added(&mut self, chunk: &Chunk) {
         if let Some(group) = self.group(chunk.group) {
             group.adding = group.adding.saturating_sub(1);
-            group.registered = true;
+            group.stage = group.stage.max(Stage::Registered);
         }
     }
 
@@ -260,17 +264,17 @@ impl Groups {
             return false;
         };
         group.polled(now, queued);
-        let slow = |group: &&mut Group| group.role == Role::Slow && group.registered;
+        let slow = |group: &&mut Group| group.role == Role::Slow && group.is_registered();
         let all = self.is_complete()
             && self
                 .groups
                 .iter_mut()
                 .filter(slow)
-                .all(|group| group.confirmed);
+                .all(|group| group.stage == Stage::Confirmed);
         if all {
             self.groups
                 .iter_mut()
-                .for_each(|group| group.confirmed = false);
+                .for_each(|group| group.stage = group.stage.min(Stage::Settled));
         }
         all
     }
@@ -352,7 +356,7 @@ impl Groups {
         }
         let mut fresh: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
         for control in wanted.difference(&self.watched) {
-            let component = control.component.as_ref().map(|name| name.as_str());
+            let component = control.component.as_ref().map(ComponentName::as_str);
             fresh
                 .entry(component)
                 .or_default()
@@ -392,7 +396,10 @@ impl Groups {
 
     /// Groups that the Core knows.
     pub(crate) fn registered(&self) -> usize {
-        self.groups.iter().filter(|group| group.registered).count()
+        self.groups
+            .iter()
+            .filter(|group| group.is_registered())
+            .count()
     }
 
     /// Controls for which there was no room.

@@ -12,6 +12,7 @@ use crate::limits::{
 };
 use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
+use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
 use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
 
@@ -231,7 +232,7 @@ impl Session {
         for name in &self.config.named_controls {
             sink.named_control(name.as_str(), now);
         }
-        let names = self.config.named_controls.iter().map(|name| name.as_str());
+        let names = self.config.named_controls.iter().map(ControlName::as_str);
         self.groups.plan(now, None, names);
         sink.design_ended(now);
         if self.groups.left_out() > 0 {
