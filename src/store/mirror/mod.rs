@@ -21,7 +21,7 @@ use tokio::time::Instant;
 pub use read::{SearchHit, SearchKind};
 pub(super) use save::{Debt, Restoring};
 
-use super::view::{ControlId, Notice};
+use super::view::{ControlId, DesignDiff, Notice};
 use crate::limits::{DIRTY_WAKES, NOTICES_MAX};
 use crate::model::change::ChangeSink;
 use crate::model::control::Quality;
@@ -34,6 +34,8 @@ use table::Table;
 pub struct Mirror {
     table: RwLock<Table>,
     notices: broadcast::Sender<Notice>,
+    /// How the design differs from the one before, for those who ask later.
+    last_diff: RwLock<Option<Arc<DesignDiff>>>,
     /// Wakes the store's writer before its interval is over. Empty for a mirror without a store.
     crowded: OnceLock<Arc<Notify>>,
 }
@@ -47,6 +49,7 @@ impl Mirror {
         Self {
             table: RwLock::new(Table::new(now)),
             notices: broadcast::Sender::new(NOTICES_MAX),
+            last_diff: RwLock::new(None),
             crowded: OnceLock::new(),
         }
     }
@@ -55,6 +58,12 @@ impl Mirror {
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Notice> {
         self.notices.subscribe()
+    }
+
+    /// How the design known now differs from the one before it; absent until a design was told in this process.
+    #[must_use]
+    pub fn last_diff(&self) -> Option<Arc<DesignDiff>> {
+        self.last_diff.read().clone()
     }
 
     /// Nobody listening is no fault.
@@ -126,10 +135,9 @@ impl ChangeSink for Mirror {
 
     fn design_ended(&self, _now: Instant) {
         let diff = self.table.write().ended();
-        if let Some(diff) = diff {
-            self.tell(Notice::Design {
-                diff: Arc::new(diff),
-            });
+        if let Some(diff) = diff.map(Arc::new) {
+            *self.last_diff.write() = Some(Arc::clone(&diff));
+            self.tell(Notice::Design { diff });
         }
     }
 
