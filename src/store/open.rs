@@ -4,7 +4,11 @@
 //! what does not pass is moved aside, and a fresh database gets every record that still reads.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -15,6 +19,7 @@ use super::database::Database;
 use super::error::Fault;
 use super::generation::{Folder, private_dir};
 use super::schema::{FORMAT, FORMAT_KEY, GENERATION, META, PROBE};
+use crate::limits::STORE_FILE_MAX_BYTES;
 
 /// Longest that one step of opening may take. A store of 50,000 controls opens in a tenth of a second, on the slowest board in two.
 const STEP_LIMIT: Duration = Duration::from_secs(20);
@@ -54,7 +59,7 @@ pub(super) struct Opened<R> {
 pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<Opened<R>, Fault> {
     let without = |fault| Opened {
         database: Err(fault),
-        reader: make(),
+        reader: read_elsewhere(folder, make()).unwrap_or_else(&make),
         quarantined: None,
     };
     let deaths = match folder.opening() {
@@ -115,7 +120,7 @@ enum Look<R> {
     Broken(Fault, Option<Box<Database>>),
 }
 
-fn look<R: Reader>(dir: &std::path::Path, name: &str, mut reader: R) -> Look<R> {
+fn look<R: Reader>(dir: &Path, name: &str, mut reader: R) -> Look<R> {
     if !dir.join("db").is_file() {
         // sled would make an empty store of it and call that fine.
         return Look::Broken(Fault::Damaged("its file is missing".into()), None);
@@ -135,7 +140,61 @@ fn look<R: Reader>(dir: &std::path::Path, name: &str, mut reader: R) -> Look<R> 
     }
 }
 
-fn open_patiently(dir: &std::path::Path) -> Result<Database, Fault> {
+/// Reads a store that cannot be opened where it lies, for sled writes when it opens: a copy of it on another file system, if
+/// there is one that takes it.
+fn read_elsewhere<R: Reader>(folder: &Folder, reader: R) -> Option<R> {
+    let name = folder.current()?;
+    let (from, scratch) = (folder.dir(&name), Scratch::new()?);
+    let read = guarded(move || {
+        let to = scratch.0.join(&name);
+        copy(&from, &to).ok()?;
+        match look(&to, &name, reader) {
+            Look::Sound(_, reader) | Look::Readable(_, reader) => Some(reader),
+            Look::Broken(..) => None,
+        }
+    });
+    read.ok().flatten()
+}
+
+/// Tells the scratch folders of one process apart.
+static SCRATCHES: AtomicU32 = AtomicU32::new(0);
+
+/// A folder for one copy, gone with this value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Option<Self> {
+        let dir = std::env::temp_dir().join(format!(
+            "rackhand-{}-{}",
+            std::process::id(),
+            SCRATCHES.fetch_add(1, Ordering::Relaxed)
+        ));
+        // Never a folder that somebody else has put there.
+        fs::DirBuilder::new().mode(0o700).create(&dir).ok()?;
+        Some(Self(dir))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+/// Copies the files of a folder, as long as they are no more than a store may have.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    private_dir(to)?;
+    let mut room = STORE_FILE_MAX_BYTES;
+    for entry in fs::read_dir(from)?.flatten() {
+        let facts = entry.metadata()?;
+        if facts.is_file() && facts.len() <= room {
+            room -= fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn open_patiently(dir: &Path) -> Result<Database, Fault> {
     for _ in 1..LOCK_TRIES {
         match Database::open(dir) {
             // No other process: that one would hold the lock of the data folder.
@@ -253,7 +312,7 @@ pub(super) fn make_generation<T>(
         Ok((database, filled))
     })();
     if made.is_err() {
-        std::fs::remove_dir_all(&dir).ok();
+        fs::remove_dir_all(&dir).ok();
     }
     made
 }
