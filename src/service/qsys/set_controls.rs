@@ -352,7 +352,7 @@ fn all_troubles(mut troubles: Vec<Trouble>, count: usize) -> ToolFault {
         .iter()
         .map(|trouble| {
             json!({
-                "path": format!("changes[{}]", trouble.index),
+                "path": format!("/changes/{}", trouble.index),
                 "control": trouble.subject,
                 "code": trouble.fault.code.as_str(),
                 "problem": trouble.fault.problem,

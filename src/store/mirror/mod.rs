@@ -5,6 +5,7 @@
 
 mod design;
 mod read;
+mod save;
 mod side;
 mod slot;
 mod table;
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 pub use read::{SearchHit, SearchKind};
+pub(super) use save::{Debt, Owing, RECORDS_PER_BATCH, Restoring};
 
 use super::view::{ControlId, DesignDiff, Notice};
 use crate::limits::{DIRTY_WAKES, NOTICES_MAX};

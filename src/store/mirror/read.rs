@@ -196,7 +196,7 @@ impl Mirror {
                 let owner = owners.get(usize::from(slot.component)).copied();
                 let owner = owner.unwrap_or_default();
                 if slot.has(USED) && name.mask != 0 && name.mask | owner.mask == everything {
-                    hits.push((Reverse(name.score + owner.score / 2), Find::Control(id)));
+                    hits.push((Reverse(name.score.max(owner.score / 2)), Find::Control(id)));
                 }
             }
         }

@@ -243,6 +243,11 @@ impl<T: Eq + Hash> Interner<T> {
         std::mem::take(&mut self.unsaved)
     }
 
+    /// How many numbers the store has not seen yet.
+    pub(super) fn unsaved(&self) -> usize {
+        self.unsaved.len()
+    }
+
     pub(super) fn mark_unsaved(&mut self, id: u16) {
         if !self.unsaved.contains(&id) {
             self.unsaved.push(id);

@@ -44,7 +44,7 @@ pub(super) fn tell(
         .collect();
     let text = serde_json::json!({ "Name": name, "Controls": controls }).to_string();
     let controls: Controls<'_> = serde_json::from_str(&text).unwrap();
-    mirror.component(&facts(name, kind), &controls.controls, now);
+    ChangeSink::component(mirror, &facts(name, kind), &controls.controls, now);
 }
 
 pub(super) fn change(
