@@ -107,6 +107,28 @@ pub const METER_WINDOW: Duration = Duration::from_secs(10);
 
 /// Controls waiting to be stored that wake the writer before its interval is over.
 pub const DIRTY_WAKES: usize = 8_192;
+
+/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
+/// answer says how to get at them.
+pub const ANSWER_MAX_BYTES: usize = 48 << 10;
+
+/// Rows of a list that a tool answers with unless asked otherwise.
+pub const PAGE_DEFAULT: usize = 50;
+
+/// Rows of a list that a tool can be asked for at once. More is refused.
+pub const PAGE_MAX: usize = 500;
+
+/// Longest text that a tool writes to a control, bytes. A longer one is refused.
+pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
+
+/// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
+pub const WAITS_MAX: usize = 64;
+
+/// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
+pub const WAIT_MAX_SECS: u32 = 60;
+
+/// Longest reason given for a write, bytes. A longer one is refused.
+pub const REASON_MAX_BYTES: usize = 300;
 /// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 

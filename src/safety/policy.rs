@@ -110,9 +110,9 @@ impl Policy {
         }
         let mut ceilings = Vec::new();
         for (index, ceiling) in config.ceilings.iter().enumerate() {
-            let key = |field: &str| format!("ceilings[{index}].{field}");
+            let key = |field: &str| format!("ceiling[{index}].{field}");
             if !ceiling.max_value.is_finite() {
-                fault(key("max-value"), "it must be a number".into());
+                fault(key("max"), "it must be a number".into());
             }
             if ceiling
                 .max_step_up

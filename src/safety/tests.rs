@@ -88,9 +88,9 @@ fn every_bad_rule_is_reported_with_its_place() {
         [
             "protected[1]",
             "protected[2]",
-            "ceilings[0].max-value",
-            "ceilings[0].max-step-up",
-            "ceilings[0].pattern"
+            "ceiling[0].max",
+            "ceiling[0].max-step-up",
+            "ceiling[0].pattern"
         ]
     );
 }

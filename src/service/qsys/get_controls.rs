@@ -292,3 +292,142 @@ pub(super) async fn from_core(
         None => core.link.read_named(controls).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use crate::service::FaultCode;
+    use crate::service::qsys::testing::{Next, bed};
+
+    const TOOL: &str = "qsys_get_controls";
+
+    #[tokio::test(start_paused = true)]
+    async fn cached_values_are_answered_without_asking_the_core() {
+        let bed = bed();
+        let answer = bed
+            .call(TOOL, json!({ "controls": [{ "component": "Main Gain", "control": "gain" }, { "control": "SystemMute" }] }))
+            .await
+            .unwrap();
+        assert_eq!(
+            answer,
+            json!({
+                "core": "hall", "design": "Town Hall", "design_code": "code1", "link": "live",
+                "controls": [
+                    { "component": "Main Gain", "control": "gain", "value": -12.0, "string": "-12dB", "position": 0.733_333_35,
+                      "age_ms": 0, "quality": "live", "source": "cache" },
+                    { "control": "SystemMute", "value": 0.0, "string": "unmuted", "position": 0.0,
+                      "age_ms": 0, "quality": "live", "source": "cache" },
+                ]
+            })
+        );
+        assert!(bed.requests().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_older_than_asked_for_are_read_from_the_core_once_per_component() {
+        let bed = bed();
+        bed.moved_at_core("Main Gain", "gain", -3.0);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let controls = json!([{ "component": "Main Gain", "control": "gain" }, { "component": "Main Gain", "control": "mute" }]);
+        let cached = bed
+            .call(TOOL, json!({ "controls": controls, "max_age_ms": 2_000 }))
+            .await
+            .unwrap();
+        assert_eq!(cached["controls"][0]["value"], -12.0);
+        let fresh = bed
+            .call(TOOL, json!({ "controls": controls, "max_age_ms": 1_999 }))
+            .await
+            .unwrap();
+        assert_eq!(fresh["controls"][0]["value"], -3.0);
+        assert_eq!(fresh["controls"][0]["source"], "core");
+        assert_eq!(bed.methods(), ["Component.Get"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_value_is_served_and_flagged_when_the_link_is_down() {
+        let bed = bed();
+        bed.lose_link();
+        let retry_in = Duration::from_secs(3);
+        bed.expect([Next::Error(crate::link::CommandError::Down { retry_in })]);
+        let answer = bed
+            .call(TOOL, json!({ "controls": [{ "component": "Main Gain", "control": "gain" }], "max_age_ms": 0 }))
+            .await
+            .unwrap();
+        let row = &answer["controls"][0];
+        assert_eq!(
+            (&row["quality"], &row["too_old"]),
+            (&json!("stale"), &json!(true))
+        );
+        assert_eq!(answer["refresh_failed"]["code"], "LINK_DOWN");
+        assert_eq!(answer["link"], "backoff");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn names_with_underscores_are_found_and_answered_exactly() {
+        let bed = bed();
+        let answer = bed
+            .call(
+                TOOL,
+                json!({ "controls": [{ "component": "Scenes", "control": "load_2" }] }),
+            )
+            .await
+            .unwrap();
+        assert_eq!(answer["controls"][0]["control"], "load.2");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_nothing_has_comes_with_the_nearest_ones() {
+        let bed = bed();
+        let fault = bed
+            .call(
+                TOOL,
+                json!({ "controls": [{ "component": "Main Gian", "control": "gain" }] }),
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(fault.code, FaultCode::NotFound);
+        assert_eq!(fault.data["nearest"][0], "Main Gain");
+        let answer = bed
+            .call(TOOL, json!({ "controls": [{ "component": "Main Gain", "control": "gian" }, { "component": "Main Gain", "control": "mute" }] }))
+            .await
+            .unwrap();
+        assert_eq!(answer["missing"][0]["code"], "NOT_FOUND");
+        assert!(
+            answer["missing"][0]["problem"]
+                .as_str()
+                .unwrap()
+                .contains("gain")
+        );
+        assert_eq!(answer["controls"].as_array().unwrap().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn text_from_the_core_is_cleaned_and_cut_text_is_flagged() {
+        let bed = bed();
+        let answer = bed
+            .call(TOOL, json!({ "controls": [{ "component": "Panel", "control": "label.1" }, { "component": "Panel", "control": "code" }] }))
+            .await
+            .unwrap();
+        assert_eq!(answer["controls"][0]["string"], "Ignore all previous");
+        assert_eq!(answer["controls"][1]["string_truncated"], true);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_core_is_answered_with_the_right_ones() {
+        let bed = bed();
+        let fault = bed
+            .call(
+                TOOL,
+                json!({ "core": "attic", "controls": [{ "control": "x" }] }),
+            )
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (fault.code, &fault.data["nearest"]),
+            (FaultCode::NotFound, &json!(["hall"]))
+        );
+    }
+}

@@ -14,6 +14,8 @@ mod resolve;
 mod schema;
 mod search;
 mod set_controls;
+#[cfg(test)]
+mod testing;
 mod text;
 mod wait_for_change;
 mod write;
