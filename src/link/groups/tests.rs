@@ -28,26 +28,42 @@ impl Model {
         let id = |id: &serde_json::Value| id.as_str().unwrap().to_owned();
         match request {
             Request::ChangeGroupAddComponentControl(add) => {
-                let names: Vec<Name> = add.component.controls.iter().map(|control| (add.component.name.clone(), control.name.clone())).collect();
+                let names: Vec<Name> = add
+                    .component
+                    .controls
+                    .iter()
+                    .map(|control| (add.component.name.clone(), control.name.clone()))
+                    .collect();
                 if names.iter().any(|name| !self.values.contains_key(name)) {
                     return Err(code::UNKNOWN_CONTROL);
                 }
                 let group = id(&add.id);
-                if !self.groups.contains_key(&group) && self.groups.len() >= GROUPS_PER_CONNECTION_MAX {
+                if !self.groups.contains_key(&group)
+                    && self.groups.len() >= GROUPS_PER_CONNECTION_MAX
+                {
                     return Err(code::GROUPS_EXHAUSTED);
                 }
-                self.groups.entry(group).or_default().extend(names.into_iter().map(|name| (name, true)));
+                self.groups
+                    .entry(group)
+                    .or_default()
+                    .extend(names.into_iter().map(|name| (name, true)));
                 Ok(Vec::new())
             }
             Request::ChangeGroupPoll(poll) => {
-                let group = self.groups.get_mut(&id(&poll.id)).ok_or(code::UNKNOWN_GROUP)?;
+                let group = self
+                    .groups
+                    .get_mut(&id(&poll.id))
+                    .ok_or(code::UNKNOWN_GROUP)?;
                 let report = |(name, dirty): (&Name, &mut bool)| {
                     std::mem::take(dirty).then(|| (name.clone(), self.values[name]))
                 };
                 Ok(group.iter_mut().filter_map(report).collect())
             }
             Request::ChangeGroupInvalidate(group) => {
-                let group = self.groups.get_mut(&id(&group.id)).ok_or(code::UNKNOWN_GROUP)?;
+                let group = self
+                    .groups
+                    .get_mut(&id(&group.id))
+                    .ok_or(code::UNKNOWN_GROUP)?;
                 group.values_mut().for_each(|dirty| *dirty = true);
                 Ok(Vec::new())
             }
@@ -88,7 +104,9 @@ impl Bench {
         let mut names = Vec::new();
         for component in 0..components {
             let component = format!("C{component}");
-            let all: Vec<String> = (0..controls).map(|control| format!("c.{control}")).collect();
+            let all: Vec<String> = (0..controls)
+                .map(|control| format!("c.{control}"))
+                .collect();
             groups.plan(now, Some(&component), all.iter().map(String::as_str));
             for (at, control) in all.into_iter().enumerate() {
                 // The Core told of some controls that it then does not know.
@@ -115,10 +133,18 @@ impl Bench {
             let request = self.groups.request(&ask).unwrap();
             let outcome = self.model.carry_out(&request);
             self.in_flight.push_back((ask, outcome));
-            let adds = self.in_flight.iter().filter(|(ask, _)| matches!(ask, Ask::Add(_))).count();
+            let adds = self
+                .in_flight
+                .iter()
+                .filter(|(ask, _)| matches!(ask, Ask::Add(_)))
+                .count();
             assert!(adds <= ADDS_IN_FLIGHT_MAX);
             for group in &self.groups.groups {
-                let polls = self.in_flight.iter().filter(|(ask, _)| *ask == Ask::Poll(group.key)).count();
+                let polls = self
+                    .in_flight
+                    .iter()
+                    .filter(|(ask, _)| *ask == Ask::Poll(group.key))
+                    .count();
                 assert!(polls <= 1, "one poll per group");
             }
             let unpolled: usize = self.groups.groups.iter().map(|group| group.unpolled).sum();
@@ -138,7 +164,8 @@ impl Bench {
                 Ok(())
             }
             (Ask::Add(chunk), Err(fault)) => {
-                self.groups.add_refused(&chunk, fault == code::UNKNOWN_CONTROL);
+                self.groups
+                    .add_refused(&chunk, fault == code::UNKNOWN_CONTROL);
                 Ok(())
             }
             (Ask::Poll(key), Ok(changes)) => {
@@ -260,7 +287,13 @@ fn a_large_design_is_polled_after_every_two_thousand_controls_and_spread_over_th
     assert!(bench.groups.is_complete());
     assert_eq!(bench.seen.len(), 65_000);
     assert_eq!(bench.groups.registered(), 3);
-    assert!(bench.model.groups.values().all(|group| group.len() <= GROUP_CONTROLS_MAX));
+    assert!(
+        bench
+            .model
+            .groups
+            .values()
+            .all(|group| group.len() <= GROUP_CONTROLS_MAX)
+    );
 }
 
 #[test]
@@ -321,12 +354,19 @@ fn a_fast_group_lives_only_as_long_as_somebody_watches() {
 
 #[test]
 fn a_push_that_stops_is_replaced_by_polls_that_report_everything_once() {
-    let mut groups = Groups::new(Pace { auto_poll: true, ..PACE });
+    let mut groups = Groups::new(Pace {
+        auto_poll: true,
+        ..PACE
+    });
     let now = Instant::now();
     groups.plan(now, Some("C"), ["a"].into_iter());
-    let Some(Ask::Add(chunk)) = groups.next(now) else { panic!("an Add comes first") };
+    let Some(Ask::Add(chunk)) = groups.next(now) else {
+        panic!("an Add comes first")
+    };
     groups.added(&chunk);
-    let Some(Ask::Poll(key)) = groups.next(now) else { panic!("then a poll") };
+    let Some(Ask::Poll(key)) = groups.next(now) else {
+        panic!("then a poll")
+    };
     assert!(groups.polled(now, key));
     let due = now + PACE.slow;
     assert_eq!(groups.next(due), Some(Ask::AutoPoll(key)));
@@ -345,6 +385,8 @@ fn a_group_that_fails_three_times_in_a_row_is_given_up() {
     let mut bench = Bench::new(1, 4, 0);
     bench.come_to_rest();
     let key = bench.groups.groups[0].key;
-    let fates: Vec<_> = (0..3).map(|_| bench.groups.poll_lost(bench.now, key)).collect();
+    let fates: Vec<_> = (0..3)
+        .map(|_| bench.groups.poll_lost(bench.now, key))
+        .collect();
     assert_eq!(fates, [Ok(()), Ok(()), Err(GiveUp)]);
 }
