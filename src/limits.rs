@@ -216,26 +216,5 @@ pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
 /// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
 pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
-/// answer says how to get at them.
-pub const ANSWER_MAX_BYTES: usize = 48 << 10;
-
-/// Rows of a list that a tool answers with unless asked otherwise.
-pub const PAGE_DEFAULT: usize = 50;
-
-/// Rows of a list that a tool can be asked for at once. More is refused.
-pub const PAGE_MAX: usize = 500;
-
-/// Longest text that a tool writes to a control, bytes. A longer one is refused.
-pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
-
-/// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
-pub const WAITS_MAX: usize = 64;
-
-/// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
-pub const WAIT_MAX_SECS: u32 = 60;
-
-/// Longest reason given for a write, bytes. A longer one is refused.
-pub const REASON_MAX_BYTES: usize = 300;
 /// Messages in one body of the revision that has batches. More are refused.
 pub const BATCH_MAX: usize = 32;

@@ -143,16 +143,11 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         let link_config = secrets::link_config(core, &config, &identity)?;
         let link = link::spawn(
             link_config,
-            &dial,
+            Arc::clone(&dial),
             mirror.clone(),
             parts.stop_links.clone(),
             &mut parts.links,
         );
-        parts.links.spawn(trust::watch(
-            link.clone(),
-            Arc::clone(&identity),
-            parts.stop_links.clone(),
-        ));
         cores.push(Core {
             name: core.name.as_str().into(),
             link,

@@ -31,7 +31,7 @@ pub(super) fn link_config(
         .map(|text| text.parse())
         .collect();
     let trust = match &core.trust {
-        Trust::FirstUse => TlsTrust::Pin(Arc::clone(identity) as Arc<_>),
+        Trust::FirstUse => TlsTrust::Pin(identity.clone()),
         Trust::Authority(file) => TlsTrust::CaFile(file.clone()),
         Trust::Anything => TlsTrust::Insecure,
     };

@@ -1,20 +1,15 @@
 //! `rackhand core trust`: a person accepts a Core's certificate after it changed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
 use super::identity::Identity;
 use super::secrets;
 use crate::base::file;
-use crate::base::shutdown::Stop;
 use crate::config::{Config, CoreConfig, Trust};
 use crate::link::pin::FingerprintStore as _;
-use crate::link::{CoreAddress, Link, NetDial, dial};
-
-/// How often the identity file is looked at while a link waits for a person's decision.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+use crate::link::{CoreAddress, NetDial, dial};
 
 /// Hex digits of a SHA-256.
 const FINGERPRINT_DIGITS: usize = 64;
@@ -55,34 +50,6 @@ pub async fn trust(
     Ok(said.join("\n"))
 }
 
-/// While a link waits because of a changed certificate, looks whether a person accepted it in another process.
-pub(super) async fn watch(link: Link, identity: Arc<Identity>, stop: Stop) -> &'static str {
-    let mut status = link.watch_status();
-    loop {
-        let waiting = {
-            let now = status.borrow_and_update();
-            now.peers.iter().chain([&*now]).find_map(|core| {
-                core.untrusted_fingerprint
-                    .clone()
-                    .map(|shown| (core.address.clone(), shown))
-            })
-        };
-        if let Some((address, shown)) = &waiting
-            && identity.pinned(address).as_ref() == Some(shown)
-            // A full queue means that the link is busy: it is told at the next look.
-            && link.trust(shown).is_ok()
-        {
-            tracing::info!("The certificate of {address} was accepted by a person.");
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return "trust",
-            changed = status.changed() => if changed.is_err() { stop.cancelled().await },
-            () = tokio::time::sleep(LOOK_EVERY), if waiting.is_some() => {}
-        }
-    }
-}
-
 fn chosen<'a>(config: &'a Config, name: Option<&str>) -> anyhow::Result<&'a CoreConfig> {
     let names = || {
         config
@@ -111,7 +78,7 @@ fn chosen<'a>(config: &'a Config, name: Option<&str>) -> anyhow::Result<&'a Core
 }
 
 async fn shown(address: &CoreAddress) -> anyhow::Result<String> {
-    dial::shown_fingerprint(address.clone(), Arc::new(NetDial))
+    dial::shown_by(address, &NetDial)
         .await
         .with_context(|| format!("could not see the certificate of {address}"))
 }

@@ -95,6 +95,19 @@ pub(crate) enum Command {
 }
 
 impl Link {
+    /// A handle whose task is a test.
+    #[cfg(test)]
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        status: watched::Receiver<LinkStatus>,
+    ) -> Self {
+        Self {
+            commands,
+            status,
+            watched: Arc::default(),
+        }
+    }
+
     /// Where the link stands now.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
