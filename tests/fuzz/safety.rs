@@ -77,10 +77,19 @@ const NUMBERS: &[f64] = &[
     -0.0,
 ];
 
+const RANGES: &[(f64, f64)] = &[
+    (-100.0, 20.0),
+    (20.0, 20_000.0),
+    (0.0, 1.0),
+    (0.0, 60.0),
+    (-1.0, 1.0),
+];
+
 /// A number, often one at an edge.
 #[derive(Debug, Clone, TypeGenerator)]
 enum Number {
     Edge(u8),
+    Whole(i8),
     Tenths(i16),
     Share(u16),
     Any(f64),
@@ -90,6 +99,7 @@ impl Number {
     fn value(&self) -> f64 {
         match self {
             Self::Edge(number) => pick(NUMBERS, *number),
+            Self::Whole(whole) => f64::from(*whole),
             Self::Tenths(tenths) => f64::from(*tenths) / 10.0,
             Self::Share(share) => f64::from(*share) / f64::from(u16::MAX),
             Self::Any(number) => *number,
@@ -99,17 +109,44 @@ impl Number {
 
 #[derive(Debug, Clone, TypeGenerator)]
 enum Wanted {
+    /// Tenths above or below where it stands, which is where steps are judged.
+    Near(i8),
     Value(Number),
     Switch(bool),
     Position(Number),
     Text(u8),
 }
 
-/// How a control's position relates to its value. A straight line and a logarithm are what Cores have.
+/// How a control's position relates to its value. A straight line and a logarithm are what Cores are known to have; the third is what
+/// would be dangerous to take for a straight line.
 #[derive(Debug, Clone, Copy, TypeGenerator)]
 enum Law {
     Straight,
     Logarithmic,
+    RisingEarly,
+}
+
+#[derive(Debug, Clone, TypeGenerator)]
+enum Range {
+    Listed(u8),
+    Any(Number, Number),
+    None,
+}
+
+/// A place on a control's way, often one where the judgement of positions changes.
+#[derive(Debug, Clone, TypeGenerator)]
+enum Position {
+    Edge(u8),
+    Any(u16),
+}
+
+impl Position {
+    fn value(&self) -> f64 {
+        match self {
+            Self::Edge(number) => pick(&[0.0, 0.01, 0.05, 0.1, 0.5, 0.9, 0.95, 0.99, 1.0], *number),
+            Self::Any(share) => f64::from(*share) / f64::from(u16::MAX),
+        }
+    }
 }
 
 /// Rules, and writes that come under them: compiling rules takes a thousand times as long as judging one write.
@@ -128,9 +165,9 @@ struct Case {
     control: u8,
     kind: u8,
     is_read_only: bool,
-    range: Option<(Number, Number)>,
+    range: Range,
     law: Law,
-    stands_at: u16,
+    stands_at: Position,
     is_fresh: bool,
     choices: bool,
     truncated: bool,
@@ -157,24 +194,25 @@ pub(crate) fn holds(rules: &Rules) {
 
 fn case_holds(config: &SafetyConfig, policy: &Policy, case: &Case) {
     let control = case.view();
-    let write = case.write();
     let ramp_secs = case.ramp.as_ref().map_or(0.0, Number::value);
     let expect = case.expect.as_ref().map(|value| Expect {
         value: value.as_ref().map(Number::value),
         string: None,
     });
+    let (low, high) = control.range.unwrap_or((0.0, 1.0));
+    let at = case.stands_at.value();
+    let now = case.law.value(low, high, at);
+    let present = Present {
+        value: Some(now),
+        position: Some(at),
+        string: Cow::Borrowed("now"),
+    };
+    let write = case.write(now);
     let proposal = Proposal {
         control: &control,
         write: &write,
         ramp_secs,
         expect: expect.as_ref(),
-    };
-    let (low, high) = control.range.unwrap_or((0.0, 1.0));
-    let at = f64::from(case.stands_at) / f64::from(u16::MAX);
-    let present = Present {
-        value: Some(case.law.value(low, high, at)),
-        position: Some(at),
-        string: Cow::Borrowed("now"),
     };
     let given = case.is_fresh.then_some(&present);
     let verdict = policy.judge(&proposal, given);
@@ -213,7 +251,6 @@ fn case_holds(config: &SafetyConfig, policy: &Policy, case: &Case) {
             "{effect} is above {ceiling:?}"
         );
         if let Some(step) = ceiling.max_step_up {
-            let now = present.value.expect("it is given above");
             assert!(case.is_fresh, "a step was judged without a reading");
             assert!(
                 effect - now <= step + 2e-3 + slack,
@@ -285,14 +322,18 @@ impl Case {
 
     /// A Core's ranges are finite and in order.
     fn range(&self) -> Option<(f64, f64)> {
-        let (low, high) = self.range.as_ref()?;
-        let (low, high) = (low.value(), high.value());
+        let (low, high) = match &self.range {
+            Range::Listed(number) => pick(RANGES, *number),
+            Range::Any(low, high) => (low.value(), high.value()),
+            Range::None => return None,
+        };
         (low.is_finite() && high.is_finite() && low < high && high - low < 1e12)
             .then_some((low, high))
     }
 
-    fn write(&self) -> Write {
+    fn write(&self, now: f64) -> Write {
         match &self.wanted {
+            Wanted::Near(tenths) => Write::Value(now + f64::from(*tenths) / 10.0),
             Wanted::Value(number) => Write::Value(number.value()),
             Wanted::Switch(on) => Write::Switch(*on),
             Wanted::Position(number) => Write::Position(number.value()),
@@ -307,7 +348,8 @@ impl Law {
     fn value(self, low: f64, high: f64, at: f64) -> f64 {
         match self {
             Self::Logarithmic if low > 0.0 => low * (high / low).powf(at),
-            _ => low + at * (high - low),
+            Self::RisingEarly => high - (high - low) * (1.0 - at).powi(3),
+            Self::Straight | Self::Logarithmic => low + at * (high - low),
         }
     }
 }
