@@ -54,6 +54,12 @@ impl Link {
         self.status.borrow().clone()
     }
 
+    /// The state alone, without copying the rest.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        self.status.borrow().state
+    }
+
     /// A receiver that hears every change of [`Link::status`].
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<LinkStatus> {
