@@ -19,6 +19,10 @@ const SAME_VALUE: f64 = 1e-3;
 /// this control to be converted so. Positions of frequencies and times are logarithmic.
 const STRAIGHT_LINE: f64 = 0.01;
 
+/// How far from the ends of its way, as a share of it, the present position has to be to tell a straight line from another law: near the
+/// ends all laws agree to within [`STRAIGHT_LINE`].
+const TELLING: f64 = 0.05;
+
 /// Choices named in a refusal.
 const CHOICES_SHOWN: usize = 20;
 
@@ -370,8 +374,7 @@ fn value_at(control: &ControlView, position: f64, present: Option<&Present<'_>>)
         return Some(high);
     }
     let (value, at) = (present?.value?, present?.position?);
-    // At the ends every law agrees, so that the present value there proves nothing.
-    let is_telling = (STRAIGHT_LINE..=1.0 - STRAIGHT_LINE).contains(&at);
+    let is_telling = (TELLING..=1.0 - TELLING).contains(&at);
     let is_straight = (low + at * span - value).abs() <= STRAIGHT_LINE * span;
     (is_telling && is_straight).then_some(low + position * span)
 }
@@ -625,6 +628,26 @@ mod tests {
             Err(Refusal::CannotBeJudged),
             "a logarithmic law was taken for a straight line"
         );
+    }
+
+    #[test]
+    fn near_an_end_of_its_way_a_position_proves_no_straight_line() {
+        let policy = policy(&[], &[("*", 0.6, None)]);
+        let mut level = control("C/x", ControlKind::Float);
+        level.range = Some((0.0, 1.0));
+        let write = Write::Position(0.5);
+        let proposal = Proposal {
+            control: &level,
+            write: &write,
+            ramp_secs: 0.0,
+            expect: None,
+        };
+        // A law that rises early: at half of the way it is at 0.875, above the ceiling.
+        let rising = |at: f64| present(1.0 - (1.0 - at).powi(3), at);
+        for at in [0.001, 0.2, 0.5, 0.95, 0.99, 0.999] {
+            let verdict = policy.judge(&proposal, Some(&rising(at)));
+            assert_eq!(verdict, Err(Refusal::CannotBeJudged), "at {at}");
+        }
     }
 
     #[test]
