@@ -308,6 +308,7 @@ impl Case {
             range_strings: None,
             choices,
             look: Look::default(),
+            is_meter: false,
             reading: Reading {
                 value: None,
                 string: "HDMI".into(),
