@@ -48,6 +48,7 @@
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a
 //! restart.
 
+pub mod app;
 pub mod base;
 pub mod config;
 pub mod guard;

@@ -16,7 +16,7 @@ use super::body::Body;
 use super::route::Route;
 use super::sse::Sse;
 use crate::guard::Scope;
-use crate::mcp::{Code, EventStream, error_json};
+use crate::mcp::{Code, EventStream, Revision, error_json};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -115,7 +115,12 @@ pub(super) fn refuse(refused: &Refused<'_>) -> Response<Body> {
             );
         }
         405 => {
-            headers.insert(ALLOW, HeaderValue::from_static(refused.route.allow()));
+            let is_modern = refused.version.is_some_and(Revision::is_modern_date);
+            let allow = match refused.route {
+                Route::Mcp if is_modern => "POST",
+                route => route.allow(),
+            };
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         _ => {}
     }

@@ -2,6 +2,7 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod batch;
 mod error;
 mod ladder;
 mod revision;
@@ -190,6 +191,10 @@ impl Server {
 
     /// Answers a posted message. To drop the future means that the client went away.
     pub async fn post(&self, post: Post<'_>) -> Reply {
+        if batch::is_batch(post.body) {
+            let answer = batch::answer(self, &post).await;
+            return answer.unwrap_or_else(|fault| Reply::fault(&fault, None));
+        }
         let message = match Message::parse(post.body) {
             Ok(message) => message,
             Err(malformed) => return Reply::fault(&Fault::malformed(malformed), None),

@@ -152,11 +152,6 @@ impl<'a> Message<'a> {
     pub(super) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
         match body.trim_ascii_start().first() {
             Some(b'{') => {}
-            Some(b'[') => {
-                return Err(Malformed::NotAMessage(
-                    "an array of messages is not taken in this revision; send one message per request",
-                ));
-            }
             // A scalar is a JSON text, but no message.
             _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
                 return Err(Malformed::NotAMessage("a message is a JSON object"));

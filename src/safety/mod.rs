@@ -7,6 +7,8 @@ mod config;
 mod pattern;
 mod policy;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Ceiling, ConfigFault, SafetyConfig};
 pub use policy::{Expect, Policy, Present, Proposal, Write};

@@ -10,16 +10,16 @@ mod side;
 mod slot;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::RwLock;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 
 pub use read::{SearchHit, SearchKind};
-pub(super) use save::{Debt, Owing, RECORDS_PER_BATCH, Restoring};
+pub(super) use save::{Debt, Restoring};
 
 use super::view::{ControlId, DesignDiff, Notice};
 use crate::limits::{DIRTY_WAKES, NOTICES_MAX};
@@ -36,8 +36,8 @@ pub struct Mirror {
     notices: broadcast::Sender<Notice>,
     /// How the design differs from the one before, for those who ask later.
     last_diff: RwLock<Option<Arc<DesignDiff>>>,
-    /// Wakes the store's writer before its interval is over.
-    crowded: Arc<Notify>,
+    /// Wakes the store's writer before its interval is over. Empty for a mirror without a store.
+    crowded: OnceLock<Arc<Notify>>,
 }
 
 type Batch = heapless::Vec<ControlId, BATCH_MAX>;
@@ -50,7 +50,7 @@ impl Mirror {
             table: RwLock::new(Table::new(now)),
             notices: broadcast::Sender::new(NOTICES_MAX),
             last_diff: RwLock::new(None),
-            crowded: Arc::new(Notify::new()),
+            crowded: OnceLock::new(),
         }
     }
 
@@ -101,9 +101,14 @@ impl Mirror {
             }
             self.tell_changed(&changed);
         }
-        if is_crowded {
-            self.crowded.notify_one();
+        if is_crowded && let Some(crowded) = self.crowded.get() {
+            crowded.notify_one();
         }
+    }
+
+    /// Whom to wake when more than [`DIRTY_WAKES`] controls wait to be stored. Said once, by the store.
+    pub(super) fn wake_when_crowded(&self, crowded: Arc<Notify>) {
+        self.crowded.set(crowded).ok();
     }
 }
 

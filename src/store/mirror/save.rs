@@ -41,24 +41,13 @@ pub(in crate::store) struct Owing {
     pub(in crate::store) controls: Vec<u32>,
 }
 
-impl Owing {
-    /// How many records that is.
-    pub(in crate::store) fn len(&self) -> usize {
-        usize::from(self.engine)
-            + self.components.len()
-            + self.metas.len()
-            + self.names.len()
-            + self.controls.len()
-    }
-}
-
 /// How a mirror stands with the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Debt {
     /// Nothing to write, or nothing to write now because a design is half told.
     None,
-    /// About so many records.
-    Records(usize),
+    /// Some records.
+    Records,
     /// Another design: everything.
     Everything,
 }
@@ -67,17 +56,20 @@ impl Mirror {
     /// How it stands with the store.
     pub(in crate::store) fn debt(&self) -> Debt {
         let table = self.table.read();
-        let records = table.owed.controls.len()
-            + table.component_names.unsaved()
-            + table.metas.unsaved()
-            + table.names.unsaved()
-            + usize::from(table.owed.engine);
-        match records {
-            _ if table.is_replacing => Debt::None,
-            _ if table.owed.everything => Debt::Everything,
-            0 => Debt::None,
-            records => Debt::Records(records),
+        if table.is_replacing {
+            Debt::None
+        } else if table.owed.everything {
+            Debt::Everything
+        } else if table.owes() == 0 {
+            Debt::None
+        } else {
+            Debt::Records
         }
+    }
+
+    /// How many records the store lacks.
+    pub(in crate::store) fn owed(&self) -> usize {
+        self.table.read().owes()
     }
 
     /// Takes over what the store lacks: from now on the mirror counts it as written.
@@ -116,7 +108,7 @@ impl Mirror {
     ) -> Result<bool, E> {
         let mut bytes = Vec::new();
         if owing.engine {
-            let encode = |table: &Table, (): &(), batch: &mut Batch, bytes: &mut Vec<u8>| {
+            let encode = |table: &Table, (): (), batch: &mut Batch, bytes: &mut Vec<u8>| {
                 table.put_design(batch, bytes)
             };
             if !self.batches(owing, Tree::Design, &[()], encode, &mut bytes, put)? {
@@ -154,12 +146,12 @@ impl Mirror {
         )?)
     }
 
-    fn batches<T, E>(
+    fn batches<T: Copy, E>(
         &self,
         owing: &Owing,
         tree: Tree,
         items: &[T],
-        encode: impl Fn(&Table, &T, &mut Batch, &mut Vec<u8>) -> Option<()>,
+        encode: impl Fn(&Table, T, &mut Batch, &mut Vec<u8>) -> Option<()>,
         bytes: &mut Vec<u8>,
         put: &mut dyn FnMut(Tree, Batch, usize) -> Result<(), E>,
     ) -> Result<bool, E> {
@@ -172,7 +164,7 @@ impl Mirror {
                 }
                 for item in items {
                     // What vanished since it was listed is not there to be written.
-                    encode(&table, item, &mut batch, bytes);
+                    encode(&table, *item, &mut batch, bytes);
                 }
             }
             put(tree, batch, items.len())?;
@@ -182,6 +174,16 @@ impl Mirror {
 }
 
 impl Table {
+    fn owes(&self) -> usize {
+        let named = [
+            self.component_names.unsaved(),
+            self.metas.unsaved(),
+            self.names.unsaved(),
+        ];
+        let named: usize = named.into_iter().sum();
+        named + self.owed.controls.len() + usize::from(self.owed.engine)
+    }
+
     pub(super) fn take_owed(&mut self) -> Owing {
         let owed = std::mem::take(&mut self.owed);
         for id in &owed.controls {
@@ -211,21 +213,21 @@ impl Table {
         put(batch, &[], &record, bytes)
     }
 
-    fn put_component(&self, id: &u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
-        let component = self.component(*id)?;
+    fn put_component(&self, id: u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
+        let component = self.component(id)?;
         let properties = component.properties.iter();
         let record = ComponentRecord {
-            name: self.component_name(*id)?,
+            name: self.component_name(id)?,
             kind: &component.kind,
             properties: properties
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect(),
         };
-        put(batch, &schema::key(*id), &record, bytes)
+        put(batch, &schema::key(id), &record, bytes)
     }
 
-    fn put_meta(&self, id: &u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
-        let meta = self.metas.get(*id)?;
+    fn put_meta(&self, id: u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
+        let meta = self.metas.get(id)?;
         let strings = meta.strings.as_ref();
         let record = MetaRecord {
             kind: meta.kind.as_str(),
@@ -233,16 +235,16 @@ impl Table {
             range: meta.range,
             strings: strings.map(|(low, high)| (low.as_str(), high.as_str())),
         };
-        put(batch, &schema::key(*id), &record, bytes)
+        put(batch, &schema::key(id), &record, bytes)
     }
 
-    fn put_name(&self, id: &u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
-        let name = self.names.get(*id)?;
-        put(batch, &schema::key(*id), &NameRecord(name), bytes)
+    fn put_name(&self, id: u16, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
+        let name = self.names.get(id)?;
+        put(batch, &schema::key(id), &NameRecord(name), bytes)
     }
 
-    fn put_control(&self, id: &u32, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
-        let slot = self.slot(*id)?;
+    fn put_control(&self, id: u32, batch: &mut Batch, bytes: &mut Vec<u8>) -> Option<()> {
+        let slot = self.slot(id)?;
         let is_meter = slot.has(METER);
         let record = ControlRecord {
             value: (!is_meter && slot.has(HAS_VALUE)).then_some(slot.value),
