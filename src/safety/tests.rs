@@ -196,6 +196,26 @@ fn under_a_ceiling_what_cannot_be_converted_is_refused() {
 }
 
 #[test]
+fn near_an_end_of_its_way_a_position_proves_no_straight_line() {
+    let policy = policy(&[], &[("*", 0.6, None)]);
+    let mut level = control("C/x", ControlKind::Float);
+    level.range = Some((0.0, 1.0));
+    let write = Write::Position(0.5);
+    let proposal = Proposal {
+        control: &level,
+        write: &write,
+        ramp_secs: 0.0,
+        expect: None,
+    };
+    // A law that rises early: at half of the way it is at 0.875, above the ceiling.
+    let rising = |at: f64| present(1.0 - (1.0 - at).powi(3), at);
+    for at in [0.001, 0.2, 0.5, 0.95, 0.99, 0.999] {
+        let verdict = policy.judge(&proposal, Some(&rising(at)));
+        assert_eq!(verdict, Err(Refusal::CannotBeJudged), "at {at}");
+    }
+}
+
+#[test]
 fn a_step_up_is_measured_from_a_fresh_reading() {
     let policy = policy(&[], &[("*", 0.0, Some(6.0))]);
     let gain = control("Gain/gain", ControlKind::Float);
