@@ -2,6 +2,8 @@
 //!
 //! [`WORST_CASE_BYTES`] adds up what these limits can cost in memory, and a constant assertion holds it under [`MEMORY_BUDGET_BYTES`].
 
+use std::time::Duration;
+
 /// Longest name of a component or control, bytes. Names of real designs stay below 100 characters; a longer one is refused by
 /// tools, and a component or control that carries one is left out of the mirror and counted.
 pub const NAME_MAX_BYTES: usize = 255;
@@ -46,6 +48,32 @@ pub const CEILINGS_MAX: usize = 256;
 /// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
 pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
 
+/// Distinct control names in the mirror; the store's keys give them 16 bits. A control with one more is refused and counted.
+pub const NAMES_MAX: usize = 65_535;
+
+/// Distinct descriptions of controls (type, direction, range) in the mirror. Controls of one kind share theirs, so a real design has
+/// a few hundred. A control that needs one more is refused and counted.
+pub const DESCRIPTIONS_MAX: usize = 16_384;
+
+/// Memory for what few controls have (choices, colour, legend) and for properties of components, bytes for one mirror. What does not
+/// fit is left out and counted.
+pub const SIDE_BYTES_MAX: usize = 4 << 20;
+
+/// Notices that a subscriber of the mirror may lag behind. One that lags more is told so, and reads the mirror again.
+pub const NOTICES_MAX: usize = 256;
+
+/// Components that the difference between two designs lists by name; the rest is only counted.
+pub const DIFF_NAMES_MAX: usize = 32;
+
+/// Changes within [`METER_WINDOW`] that make a meter of a read-only number. Everything is polled about once a second, so a needle that
+/// never rests shows ten changes or fewer in that time. A meter is never stored.
+pub const METER_CHANGES_MAX: u8 = 7;
+
+/// Time over which changes of read-only numbers are counted.
+pub const METER_WINDOW: Duration = Duration::from_secs(10);
+
+/// Controls waiting to be stored that wake the writer before its interval is over.
+pub const DIRTY_WAKES: usize = 8_192;
 /// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 

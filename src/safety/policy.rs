@@ -456,6 +456,7 @@ mod tests {
             range,
             range_strings: None,
             choices: Arc::new([]),
+            is_meter: false,
             look: Look::default(),
             reading: Reading {
                 value: Some(-40.0),
