@@ -51,8 +51,10 @@
 pub mod base;
 pub mod config;
 pub mod guard;
+pub mod http;
 pub mod limits;
 pub mod link;
+pub mod mcp;
 pub mod model;
 pub mod safety;
 pub mod service;

@@ -143,3 +143,14 @@ pub const LOGIN_FAILURES_MAX: usize = 1_024;
 
 /// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
 pub const RAMP_MAX_SECS: f64 = 60.0;
+/// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
+pub const WRITES_RUNNING_MAX: usize = 64;
+
+/// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
+pub const CALL_TIMEOUT_SECS: u64 = 300;
+
+/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+pub const LIST_CACHE_MS: u32 = 300_000;
+
+/// For how long a client may keep what `server/discover` said, milliseconds.
+pub const DISCOVER_CACHE_MS: u32 = 300_000;

@@ -12,7 +12,7 @@ use crate::limits::LOGIN_FAILURES_MAX;
 const FREE_FAILURES: u32 = 5;
 
 /// Longest rest after a failure.
-const REST_MAX: Duration = Duration::from_secs(60);
+const REST_MAX: Duration = Duration::from_mins(1);
 
 /// Failures are forgotten after this much quiet.
 const FORGET_AFTER: Duration = Duration::from_mins(10);
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(throttle.table.len(), 1);
         assert!(
             throttle
-                .rest(IpAddr::V6(Ipv6Addr::from_bits((0xfd00 << 112) | 77)), now)
+                .rest(IpAddr::V6(Ipv6Addr::from_bits((0xfd00 << 112) | 0x4d)), now)
                 .is_some()
         );
     }
