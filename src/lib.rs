@@ -6,5 +6,6 @@ pub mod limits;
 pub mod link;
 pub mod model;
 pub mod service;
+pub mod sim;
 pub mod store;
 pub mod wire;
