@@ -407,7 +407,7 @@ fn a_component_with_too_large_an_answer_costs_two_connections_and_is_then_left_o
         bench.push_engine("Active");
         while bench.ended().is_none() && bench.session.state() != LinkState::Live {
             let frame = bench.sent.first().expect("something is to be read");
-            if frame.contains("GetControls") && frame.contains("Mixer") {
+            if frame.contains("GetControls") && frame.contains("Camera") {
                 bench.session.cut(bench.now, &Cut::Oversize, &bench.sink);
                 bench.collect();
             } else {
@@ -418,5 +418,5 @@ fn a_component_with_too_large_an_answer_costs_two_connections_and_is_then_left_o
         assert_eq!(bench.ended().is_none(), connection == 2);
         oversize = bench.session.oversize().clone();
     }
-    assert_eq!(oversize.known(), ["Mixer"]);
+    assert_eq!(oversize.known(), ["Camera"]);
 }
