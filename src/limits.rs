@@ -2,6 +2,8 @@
 //!
 //! [`WORST_CASE_BYTES`] adds up what these limits can cost in memory, and a constant assertion holds it under [`MEMORY_BUDGET_BYTES`].
 
+use std::time::Duration;
+
 /// Longest name of a component or control, bytes. Names of real designs stay below 100 characters; a longer one is refused by
 /// tools, and a component or control that carries one is left out of the mirror and counted.
 pub const NAME_MAX_BYTES: usize = 255;
@@ -78,3 +80,141 @@ pub const CEILINGS_MAX: usize = 256;
 
 /// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
 pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
+
+/// Distinct control names in the mirror; the store's keys give them 16 bits. A control with one more is refused and counted.
+pub const NAMES_MAX: usize = 65_535;
+
+/// Distinct descriptions of controls (type, direction, range) in the mirror. Controls of one kind share theirs, so a real design has
+/// a few hundred. A control that needs one more is refused and counted.
+pub const DESCRIPTIONS_MAX: usize = 16_384;
+
+/// Memory for what few controls have (choices, colour, legend) and for properties of components, bytes for one mirror. What does not
+/// fit is left out and counted.
+pub const SIDE_BYTES_MAX: usize = 4 << 20;
+
+/// Notices that a subscriber of the mirror may lag behind. One that lags more is told so, and reads the mirror again.
+pub const NOTICES_MAX: usize = 256;
+
+/// Components that the difference between two designs lists by name; the rest is only counted.
+pub const DIFF_NAMES_MAX: usize = 32;
+
+/// Changes within [`METER_WINDOW`] that make a meter of a read-only number. Everything is polled about once a second, so a needle that
+/// never rests shows ten changes or fewer in that time. A meter is never stored.
+pub const METER_CHANGES_MAX: u8 = 7;
+
+/// Time over which changes of read-only numbers are counted.
+pub const METER_WINDOW: Duration = Duration::from_secs(10);
+
+/// Controls waiting to be stored that wake the writer before its interval is over.
+pub const DIRTY_WAKES: usize = 8_192;
+
+/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
+/// answer says how to get at them.
+pub const ANSWER_MAX_BYTES: usize = 48 << 10;
+
+/// Rows of a list that a tool answers with unless asked otherwise.
+pub const PAGE_DEFAULT: usize = 50;
+
+/// Rows of a list that a tool can be asked for at once. More is refused.
+pub const PAGE_MAX: usize = 500;
+
+/// Longest text that a tool writes to a control, bytes. A longer one is refused.
+pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
+
+/// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
+pub const WAITS_MAX: usize = 64;
+
+/// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
+pub const WAIT_MAX_SECS: u32 = 60;
+
+/// Longest reason given for a write, bytes. A longer one is refused.
+pub const REASON_MAX_BYTES: usize = 300;
+/// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
+pub const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// Bytes of request bodies held at the same moment, over all connections. A body that would pass it is answered 503.
+pub const BODIES_MAX_BYTES: usize = 8 << 20;
+
+/// Deepest nesting of JSON in a request: the bound of `serde_json`, at which decoding stops. Deeper arguments are refused.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
+pub const HEAD_MAX_BYTES: usize = 16 << 10;
+
+/// Header fields of a request. More are answered 431 by the HTTP layer and the connection ends.
+pub const HEADERS_MAX: usize = 64;
+
+/// Connections at the same moment. One more is answered 503 with `Retry-After` and closed.
+pub const CONNECTIONS_MAX: usize = 1_024;
+
+/// Connections of one address at the same moment. One more is answered 429 with `Retry-After` and closed.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
+
+/// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
+pub const REQUESTS_MAX: usize = 512;
+
+/// Seconds until the head of a request must be there, counted from the end of the request before. Clients in use close idle
+/// connections after 4 to 5 s by themselves, so 30 s closes none under their hands, and a slow head holds a connection no longer.
+pub const HEAD_TIMEOUT_SECS: u64 = 30;
+
+/// Seconds until the body of a request must be there. Then the answer is 408.
+pub const BODY_TIMEOUT_SECS: u64 = 10;
+
+/// Seconds that open connections are given to end when the process stops. Then they are cut.
+pub const DRAIN_TIMEOUT_SECS: u64 = 5;
+
+/// MCP sessions of older revisions, in total. One more ends the one that was idle longest.
+pub const SESSIONS_MAX: usize = 4_096;
+
+/// MCP sessions of older revisions for one caller. One more ends the caller's own that was idle longest.
+pub const SESSIONS_PER_CALLER_MAX: usize = 1_024;
+
+/// Seconds after which an idle MCP session ends. Its client is answered 404 and opens a new one by itself.
+pub const SESSION_IDLE_SECS: u64 = 3_600;
+
+/// Event streams at the same moment. One more is answered 503 with `Retry-After`.
+pub const STREAMS_MAX: usize = 512;
+
+/// Event streams of one caller at the same moment. One more is answered 429 with `Retry-After`.
+pub const STREAMS_PER_CALLER_MAX: usize = 128;
+
+/// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
+pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
+
+/// Tools on one page of a list.
+pub const TOOLS_PAGE: usize = 50;
+
+/// Problems named in one answer about wrong arguments. The first ones help; hundreds would only fill the model's context.
+pub const PROBLEMS_MAX: usize = 10;
+
+/// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
+pub const KEY_MAX_BYTES: usize = 256;
+
+/// Keys in the key file. One more is refused when it is made.
+pub const KEYS_MAX: usize = 256;
+
+/// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
+pub const LOGIN_FAILURES_MAX: usize = 1_024;
+
+/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
+pub const RAMP_MAX_SECS: f64 = 60.0;
+/// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
+pub const WRITES_RUNNING_MAX: usize = 64;
+
+/// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
+pub const CALL_TIMEOUT_SECS: u64 = 300;
+
+/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+pub const LIST_CACHE_MS: u32 = 300_000;
+
+/// For how long a client may keep what `server/discover` said, milliseconds.
+pub const DISCOVER_CACHE_MS: u32 = 300_000;
+
+/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
+pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Messages in one body of the revision that has batches. More are refused.
+pub const BATCH_MAX: usize = 32;

@@ -1,5 +1,10 @@
 //! Holds the direction of dependencies: a layer may look down, never up, and only demo, simcore and tests reach the simulated Core.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read the sources has failed"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +49,33 @@ fn no_layer_looks_up() {
         }
     }
     assert!(faults.is_empty(), "upward looks:\n{}", faults.join("\n"));
+}
+
+/// What may stand at the top level, besides dot-files and what is built.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "board",
+    "systemd",
+    "cross.toml",
+    "image",
+    "tests",
+    "README.md",
+    "LICENSE",
+    "CHANGELOG.md",
+    "target",
+];
+
+#[test]
+fn the_top_level_holds_only_what_belongs_there() {
+    for entry in fs::read_dir(".").unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(
+            name.starts_with('.') || TOP_LEVEL.contains(&name.as_str()),
+            "{name} does not belong at the top level"
+        );
+    }
 }
 
 #[test]

@@ -135,7 +135,18 @@ pub struct SafetyRules {
     /// Patterns that no tool may write.
     pub protected: Vec<String>,
     /// Highest values by pattern.
-    pub ceilings: Vec<(String, f64)>,
+    pub ceilings: Vec<CeilingRule>,
+}
+
+/// One `[[safety.ceiling]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CeilingRule {
+    /// Which controls.
+    pub pattern: String,
+    /// Highest value, in the control's unit.
+    pub max: f64,
+    /// Largest step upwards in one write, in the control's unit.
+    pub max_step_up: Option<f64>,
 }
 
 /// Section `[store]`.

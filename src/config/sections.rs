@@ -8,8 +8,8 @@ use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
 use super::{
-    BreakerConfig, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig, SafetyRules,
-    StoreConfig, Transport, Trust,
+    BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig,
+    SafetyRules, StoreConfig, Transport, Trust,
 };
 use crate::limits::{CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX};
 use crate::model::name::ControlName;
@@ -216,21 +216,30 @@ fn read_safety(table: Table, problems: &mut Problems) -> SafetyRules {
     let tables = section.tables("ceiling", CEILINGS_MAX);
     let mut ceilings = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
-        let path = format!("safety.ceiling[{index}]");
-        for key in table
-            .keys()
-            .filter(|key| !matches!(key.as_str(), "pattern" | "max"))
-        {
-            let message = unknown_key(key, ["pattern", "max"]);
-            problems.note(format!("{path}.{key}"), message);
-        }
-        let mut section = Section::new(&path, table, problems);
-        ceilings.push((section.text("pattern"), section.number("max")));
+        ceilings.push(read_ceiling(
+            &format!("safety.ceiling[{index}]"),
+            table,
+            problems,
+        ));
     }
     SafetyRules {
         writes,
         protected,
         ceilings,
+    }
+}
+
+fn read_ceiling(path: &str, table: Table, problems: &mut Problems) -> CeilingRule {
+    const KEYS: [&str; 3] = ["pattern", "max", "max-step-up"];
+    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        problems.note(format!("{path}.{key}"), unknown_key(key, KEYS));
+    }
+    let has_step = table.contains_key("max-step-up");
+    let mut section = Section::new(path, table, problems);
+    CeilingRule {
+        pattern: section.text("pattern"),
+        max: section.number("max"),
+        max_step_up: has_step.then(|| section.number("max-step-up")),
     }
 }
 

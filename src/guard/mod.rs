@@ -1,6 +1,14 @@
 //! Who may come in and what they may do: one decision for every transport, before any handler runs.
 
+mod admit;
+pub mod key;
+pub mod keyfile;
+mod throttle;
+
 use std::sync::Arc;
+
+pub use admit::{Guard, KeySource, Refusal};
+pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
 
 /// What a right covers. A credential has a set of these; a tool asks for one.
 #[derive(
@@ -20,6 +28,97 @@ pub enum Scope {
     Admin,
     /// Reach services behind the box.
     Gateway,
+}
+
+impl Scope {
+    /// The word on the wire and in the key file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Diagnose => "diagnose",
+            Self::Operate => "operate",
+            Self::Engineer => "engineer",
+            Self::Admin => "admin",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The lowest role that has this scope by default.
+    #[must_use]
+    pub const fn lowest_role(self) -> Role {
+        match self {
+            Self::Read => Role::Guest,
+            Self::Diagnose => Role::Viewer,
+            Self::Operate => Role::Operator,
+            Self::Engineer => Role::Engineer,
+            Self::Admin | Self::Gateway => Role::Admin,
+        }
+    }
+}
+
+/// What a key is for: a default set of scopes under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Sees values.
+    Guest,
+    /// Sees values and runs diagnoses.
+    Viewer,
+    /// Changes the room.
+    Operator,
+    /// Stores and restores states too.
+    Engineer,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// Every role, weakest first.
+    pub const ALL: [Self; 5] = [
+        Self::Guest,
+        Self::Viewer,
+        Self::Operator,
+        Self::Engineer,
+        Self::Admin,
+    ];
+
+    /// The word on the command line and in the key file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Guest => "guest",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Engineer => "engineer",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scopes that come with it.
+    #[must_use]
+    pub fn scopes(self) -> Scopes {
+        use Scope::{Admin, Diagnose, Engineer, Gateway, Operate, Read};
+        match self {
+            Self::Guest => Scopes::of(&[Read]),
+            Self::Viewer => Scopes::of(&[Read, Diagnose]),
+            Self::Operator => Scopes::of(&[Read, Diagnose, Operate]),
+            Self::Engineer => Scopes::of(&[Read, Diagnose, Operate, Engineer]),
+            Self::Admin => Scopes::of(&[Read, Diagnose, Operate, Engineer, Admin, Gateway]),
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str).join(", ");
+            format!("{text:?} is no role; there are {names}")
+        })
+    }
 }
 
 /// Who is asking, once the guard has let them in.
@@ -52,6 +151,12 @@ impl Scopes {
         self.0 & Self::bit(scope) != 0
     }
 
+    /// Whether nothing is in the set.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
     const fn bit(scope: Scope) -> u8 {
         match scope {
             Scope::Read => 1,
@@ -73,5 +178,26 @@ mod tests {
         let scopes = Scopes::of(&[Scope::Read, Scope::Operate]);
         assert!(scopes.has(Scope::Read) && scopes.has(Scope::Operate));
         assert!(!scopes.has(Scope::Admin) && !Scopes::default().has(Scope::Read));
+    }
+
+    #[test]
+    fn each_role_has_the_scopes_of_the_one_before_and_more() {
+        let mut before = Scopes::default();
+        for role in Role::ALL {
+            let now = role.scopes();
+            assert_eq!(now.0 & before.0, before.0);
+            assert!(now.0 > before.0, "{role:?}");
+            assert_eq!(role.as_str().parse(), Ok(role));
+            before = now;
+        }
+        assert!("root".parse::<Role>().unwrap_err().contains("operator"));
+    }
+
+    #[test]
+    fn the_lowest_role_of_a_scope_has_it() {
+        use Scope::{Admin, Diagnose, Engineer, Gateway, Operate, Read};
+        for scope in [Read, Diagnose, Operate, Engineer, Admin, Gateway] {
+            assert!(scope.lowest_role().scopes().has(scope));
+        }
     }
 }

@@ -95,10 +95,29 @@ pub(crate) enum Command {
 }
 
 impl Link {
+    /// A handle whose task is a test.
+    #[cfg(test)]
+    pub(crate) fn new(
+        commands: mpsc::Sender<Command>,
+        status: watched::Receiver<LinkStatus>,
+    ) -> Self {
+        Self {
+            commands,
+            status,
+            watched: Arc::default(),
+        }
+    }
+
     /// Where the link stands now.
     #[must_use]
     pub fn status(&self) -> LinkStatus {
         self.status.borrow().clone()
+    }
+
+    /// The state alone, without copying the rest.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        self.status.borrow().state
     }
 
     /// A receiver that hears every change of [`Link::status`].

@@ -1,6 +1,9 @@
 //! What the protocol layer asks for tools, resources and prompts. It knows no Q-SYS, and services know no protocol dates.
 
+pub mod arguments;
 pub mod fault;
+pub mod qsys;
+pub mod registry;
 
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub use fault::{FaultCode, ToolFault};
+pub use registry::{Registered, Registry, RegistryError};
 
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
@@ -75,6 +79,11 @@ pub trait Service: Send + Sync {
     /// Its tools, in the order in which they are listed.
     fn tools(&self) -> &[Tool];
 
-    /// Carries out a call of one of [`Service::tools`].
+    /// Tools that older clients know under other names: they answer as ever and are not listed.
+    fn older_names(&self) -> &[Tool] {
+        &[]
+    }
+
+    /// Carries out a call of one of [`Service::tools`] or [`Service::older_names`].
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<ToolAnswer, ToolFault>>;
 }

@@ -1,0 +1,406 @@
+//! The decision who comes in: credential from the headers, hash, lookup, expiry, throttle.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use parking_lot::{Mutex, RwLock};
+use subtle::ConstantTimeEq;
+use tokio::time::Instant;
+
+use super::key::{self, Form, KeyHash};
+use super::keyfile::{self, KeyFile, KeyFileError, KeyRecord, NewKey, Stamp};
+use super::throttle::Throttle;
+use super::{Caller, Scopes};
+use crate::base::clock::UnixMillis;
+use crate::base::secret::Secret;
+use crate::base::shutdown::Stop;
+use crate::limits::KEY_MAX_BYTES;
+
+/// How often the key file is looked at: a revoked key is shut out within about this time.
+const LOOK_EVERY: Duration = Duration::from_millis(750);
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_MCP_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
+
+/// Why somebody is not let in. Says what to do, never which keys exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No key exists yet, so nobody can come in.
+    #[error(
+        "No API key exists on this server yet. Make one on the server with `rackhand key new --name NAME --role ROLE`."
+    )]
+    NoKeys,
+    /// The request carries no credential.
+    #[error(
+        "This server needs an API key. Send it as the header `Authorization: Bearer KEY`. A key is made on the server with `rackhand key new`."
+    )]
+    Missing,
+    /// The request carries two different credentials, or one that cannot be read.
+    #[error(
+        "The credential cannot be read. Send one API key, as the header `Authorization: Bearer KEY`."
+    )]
+    Unreadable,
+    /// The key was copied incompletely.
+    #[error(
+        "The API key is damaged: a letter is missing, added or wrong. Copy it again as a whole; it begins with `rh_` and has 52 characters."
+    )]
+    Damaged,
+    /// Nobody has this key.
+    #[error(
+        "The API key is not known here. It may have been revoked, or belong to another server. Make a new one on the server with `rackhand key new`."
+    )]
+    Unknown,
+    /// The key has ended.
+    #[error("The API key has expired. Make a new one on the server with `rackhand key new`.")]
+    Expired,
+    /// Too many wrong keys came from this address.
+    #[error("Too many logins with a wrong API key came from this address. Try again in {} s.", retry_after.as_secs().max(1))]
+    Throttled {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+}
+
+/// Where the keys come from.
+#[derive(Debug)]
+pub enum KeySource {
+    /// A file, read again whenever it changes.
+    File(KeyFile),
+    /// Keys that live as long as the process: for the demo and for tests.
+    Memory(Vec<KeyRecord>),
+}
+
+impl KeySource {
+    /// Keys given in memory. Each may be of any form; at least 16 characters are wise.
+    #[must_use]
+    pub fn memory(keys: &[(NewKey, Secret)]) -> Self {
+        Self::Memory(
+            keys.iter()
+                .map(|(new, key)| keyfile::record(new, key))
+                .collect(),
+        )
+    }
+}
+
+#[derive(Debug)]
+struct Holder {
+    caller: Caller,
+    expires: Option<UnixMillis>,
+}
+
+type Table = HashMap<KeyHash, Holder>;
+
+/// Decides who may come in. Shared by all transports.
+#[derive(Debug)]
+pub struct Guard {
+    table: RwLock<Arc<Table>>,
+    file: Option<(KeyFile, Mutex<Stamp>)>,
+    throttle: Mutex<Throttle>,
+}
+
+impl Guard {
+    /// A guard over these keys.
+    ///
+    /// # Errors
+    /// The key file cannot be read. Starting without keys instead would hide from people why nobody can log in.
+    pub fn new(source: KeySource) -> Result<Self, KeyFileError> {
+        let (keys, file) = match source {
+            KeySource::Memory(keys) => (keys, None),
+            KeySource::File(file) => {
+                // The stamp is taken first: a change between the two is then read once more, never missed.
+                let stamp = file.stamp();
+                (file.list()?, Some((file, Mutex::new(stamp))))
+            }
+        };
+        Ok(Self {
+            table: RwLock::new(Arc::new(table(keys))),
+            file,
+            throttle: Mutex::new(Throttle::default()),
+        })
+    }
+
+    /// Whether any key exists.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        !self.table.read().is_empty()
+    }
+
+    /// Lets a request in, or says why not. A right key always comes in, however many wrong ones came from its address, as long
+    /// as it has the form of our own keys, which nobody guesses.
+    ///
+    /// # Errors
+    /// The refusal, to be told to the client.
+    pub fn admit(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refusal> {
+        let table = Arc::clone(&self.table.read());
+        if table.is_empty() {
+            return Err(Refusal::NoKeys);
+        }
+        let key = credential(headers)?;
+        let form = key::form(key);
+        if form != Form::Own {
+            self.check_rest(peer)?;
+        }
+        let refusal = match find(&table, key) {
+            Some(holder) if holder.expires.is_none_or(|end| UnixMillis::now() < end) => {
+                return Ok(holder.caller.clone());
+            }
+            Some(_) => Refusal::Expired,
+            None if form == Form::Damaged => Refusal::Damaged,
+            None => Refusal::Unknown,
+        };
+        self.check_rest(peer)?;
+        self.throttle.lock().failed(peer, Instant::now());
+        tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        Err(refusal)
+    }
+
+    /// Reads the key file again if it changed. Answers whether it did.
+    ///
+    /// # Errors
+    /// The file cannot be read; the keys known before stay in force.
+    pub fn reload_if_changed(&self) -> Result<bool, KeyFileError> {
+        let Some((file, seen)) = &self.file else {
+            return Ok(false);
+        };
+        let stamp = file.stamp();
+        if std::mem::replace(&mut *seen.lock(), stamp) == stamp {
+            return Ok(false);
+        }
+        let keys = table(file.list()?);
+        tracing::info!(keys = keys.len(), "the keys were read again");
+        *self.table.write() = Arc::new(keys);
+        Ok(true)
+    }
+
+    /// Watches the key file until `stop`; the owner of the guard spawns this once.
+    pub async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {
+        const NAME: &str = "key file watcher";
+        if self.file.is_none() {
+            stop.cancelled().await;
+            return NAME;
+        }
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return NAME,
+                _ = tick.tick() => {
+                    let guard = Arc::clone(&self);
+                    // A dying card can hold a look at a file for seconds, and no runtime worker should wait for it.
+                    let look = tokio::task::spawn_blocking(move || guard.reload_if_changed()).await;
+                    if let Ok(Err(error)) = look {
+                        tracing::error!(%error, "the changed key file cannot be read, the keys known before stay in force");
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_rest(&self, peer: IpAddr) -> Result<(), Refusal> {
+        match self.throttle.lock().rest(peer, Instant::now()) {
+            Some(retry_after) => Err(Refusal::Throttled { retry_after }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn table(keys: Vec<KeyRecord>) -> Table {
+    keys.into_iter()
+        .map(|record| {
+            let scopes = record
+                .scopes
+                .map_or_else(|| record.role.scopes(), |scopes| Scopes::of(&scopes));
+            let caller = Caller {
+                name: record.name.into(),
+                scopes,
+            };
+            let expires = record.expires;
+            (record.sha256, Holder { caller, expires })
+        })
+        .collect()
+}
+
+/// Looks a key up by its hash, whose bits a client cannot steer, and compares the whole hash in constant time.
+fn find<'a>(table: &'a Table, key: &str) -> Option<&'a Holder> {
+    let hash = key::hash(key);
+    let (known, holder) = table.get_key_value(&hash)?;
+    bool::from(known.ct_eq(&hash)).then_some(holder)
+}
+
+/// The one credential of a request: `Authorization: Bearer` or `ApiKey`, `X-API-Key`, `X-MCP-Key`.
+fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
+    let mut found: Option<&str> = None;
+    for (name, value) in [AUTHORIZATION, X_API_KEY, X_MCP_KEY]
+        .iter()
+        .flat_map(|name| headers.get_all(name).iter().map(move |value| (name, value)))
+    {
+        let text = value.to_str().map_err(|_| Refusal::Unreadable)?;
+        let key = if name == AUTHORIZATION {
+            let (scheme, key) = text.trim().split_once(' ').ok_or(Refusal::Unreadable)?;
+            if !scheme.eq_ignore_ascii_case("bearer") && !scheme.eq_ignore_ascii_case("apikey") {
+                return Err(Refusal::Unreadable);
+            }
+            key.trim()
+        } else {
+            text.trim()
+        };
+        // Some bridges send the same key twice under two names; two different ones are a riddle that is not solved by guessing.
+        if key.is_empty() || key.len() > KEY_MAX_BYTES || found.is_some_and(|other| other != key) {
+            return Err(Refusal::Unreadable);
+        }
+        found = Some(key);
+    }
+    found.ok_or(Refusal::Missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Role, Scope};
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 20));
+
+    fn new(name: &str) -> NewKey {
+        NewKey {
+            name: name.to_owned(),
+            role: Role::Operator,
+            scopes: None,
+            expires: None,
+        }
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn guard(keys: &[(NewKey, Secret)]) -> Guard {
+        Guard::new(KeySource::memory(keys)).unwrap()
+    }
+
+    #[test]
+    fn every_accepted_header_lets_the_same_caller_in() {
+        let key = key::generate().unwrap();
+        let guard = guard(&[(new("desk"), key.clone())]);
+        let text = key.expose();
+        for pair in [
+            ("authorization", format!("Bearer {text}")),
+            ("authorization", format!("bearer  {text} ")),
+            ("authorization", format!("ApiKey {text}")),
+            ("x-api-key", text.to_owned()),
+            ("x-mcp-key", text.to_owned()),
+        ] {
+            let caller = guard.admit(&headers(&[(pair.0, &pair.1)]), PEER).unwrap();
+            assert_eq!(&*caller.name, "desk");
+            assert!(caller.scopes.has(Scope::Operate) && !caller.scopes.has(Scope::Admin));
+        }
+    }
+
+    #[test]
+    fn without_any_key_nobody_comes_in() {
+        let refusal = guard(&[]).admit(&headers(&[("x-api-key", "anything at all")]), PEER);
+        assert_eq!(refusal, Err(Refusal::NoKeys));
+    }
+
+    #[test]
+    fn each_wrong_credential_is_told_what_is_wrong_with_it() {
+        let key = key::generate().unwrap();
+        let text = key.expose();
+        let expired = key::generate().unwrap();
+        let past = NewKey {
+            expires: Some(UnixMillis(1)),
+            ..new("old")
+        };
+        let guard = guard(&[(new("desk"), key.clone()), (past, expired.clone())]);
+        let other = key::generate().unwrap();
+        for (pairs, refusal) in [
+            (vec![], Refusal::Missing),
+            (
+                vec![("authorization", "Basic eHg6eHg=")],
+                Refusal::Unreadable,
+            ),
+            (vec![("authorization", text)], Refusal::Unreadable),
+            (
+                vec![("x-api-key", text), ("x-mcp-key", "other")],
+                Refusal::Unreadable,
+            ),
+            (vec![("x-api-key", "")], Refusal::Unreadable),
+            (vec![("x-api-key", &text[..40])], Refusal::Damaged),
+            (vec![("x-api-key", other.expose())], Refusal::Unknown),
+            (vec![("x-api-key", expired.expose())], Refusal::Expired),
+        ] {
+            assert_eq!(guard.admit(&headers(&pairs), PEER), Err(refusal));
+        }
+        assert!(
+            guard
+                .admit(&headers(&[("x-api-key", text), ("x-mcp-key", text)]), PEER)
+                .is_ok()
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_guesses_rests_but_does_not_lock_the_right_key_out() {
+        let key = key::generate().unwrap();
+        let guard = guard(&[
+            (new("desk"), key.clone()),
+            (new("weak"), Secret::new("chosen-by-hand-1")),
+        ]);
+        let wrong = headers(&[("x-api-key", "guess guess guess")]);
+        let weak = headers(&[("x-api-key", "chosen-by-hand-1")]);
+        for _ in 0..5 {
+            assert_eq!(guard.admit(&wrong, PEER), Err(Refusal::Unknown));
+        }
+        assert!(matches!(
+            guard.admit(&wrong, PEER),
+            Err(Refusal::Throttled { .. })
+        ));
+        assert!(matches!(
+            guard.admit(&weak, PEER),
+            Err(Refusal::Throttled { .. })
+        ));
+        assert!(
+            guard
+                .admit(&headers(&[("x-api-key", key.expose())]), PEER)
+                .is_ok()
+        );
+        assert!(guard.admit(&weak, IpAddr::from([10, 0, 0, 1])).is_ok());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(guard.admit(&weak, PEER).is_ok());
+    }
+
+    #[test]
+    fn a_revoked_key_is_shut_out_after_the_file_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        let guard = Guard::new(KeySource::File(file.clone())).unwrap();
+        assert!(!guard.has_keys());
+        let key = file.create(&new("desk")).unwrap();
+        let sent = headers(&[("x-api-key", key.expose())]);
+        assert!(guard.reload_if_changed().unwrap());
+        assert!(guard.admit(&sent, PEER).is_ok());
+        assert!(!guard.reload_if_changed().unwrap());
+        file.revoke("desk").unwrap();
+        assert!(guard.reload_if_changed().unwrap());
+        assert_eq!(guard.admit(&sent, PEER), Err(Refusal::NoKeys));
+    }
+
+    #[test]
+    fn a_damaged_file_leaves_the_keys_known_before_in_force() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        let key = file.create(&new("desk")).unwrap();
+        let guard = Guard::new(KeySource::File(file.clone())).unwrap();
+        std::fs::write(file.path(), "{").unwrap();
+        assert!(guard.reload_if_changed().is_err());
+        assert!(
+            guard
+                .admit(&headers(&[("x-api-key", key.expose())]), PEER)
+                .is_ok()
+        );
+    }
+}

@@ -1,0 +1,398 @@
+//! The file of keys: names, roles, hashes. Mode 0600, replaced atomically, shared by the running service and the command line.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{self, KeyHash};
+use super::{Role, Scope};
+use crate::base::clock::UnixMillis;
+use crate::base::secret::Secret;
+use crate::limits::KEYS_MAX;
+
+/// Format of the file. A newer one is refused, not guessed at.
+const VERSION: u32 = 1;
+
+/// Bytes read of the file at most: room for [`KEYS_MAX`] keys with long names.
+const FILE_MAX_BYTES: u64 = 256 << 10;
+
+/// Longest name of a key, characters.
+const KEY_NAME_MAX: usize = 64;
+
+/// One key as it is kept: everything but the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// Whose key it is; unique in the file.
+    pub name: String,
+    /// The role it gives.
+    pub role: Role,
+    /// Scopes instead of those of the role, if given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<Scope>>,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When it ends; never, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixMillis>,
+    /// SHA-256 of the key.
+    #[serde(with = "hex")]
+    pub sha256: KeyHash,
+}
+
+/// What a new key shall be.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Whose key it is: 1 to 64 printable characters.
+    pub name: String,
+    /// The role it gives.
+    pub role: Role,
+    /// Scopes instead of those of the role.
+    pub scopes: Option<Vec<Scope>>,
+    /// When it ends.
+    pub expires: Option<UnixMillis>,
+}
+
+/// Why the key file could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    /// The file system said no.
+    #[error("key file {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not what this program writes.
+    #[error("key file {} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it does not parse.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The file was written by a newer version.
+    #[error("key file {} has format {found}, and this version knows format {VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// The name is taken.
+    #[error("there is a key named {0:?} already; revoke it first, or choose another name")]
+    NameTaken(String),
+    /// The name cannot be used.
+    #[error("a key's name has 1 to {KEY_NAME_MAX} printable characters, not {0:?}")]
+    BadName(String),
+    /// No such key.
+    #[error("there is no key named {0:?}")]
+    Unknown(String),
+    /// The file is full.
+    #[error("the key file holds {KEYS_MAX} keys, and that is the most; revoke one first")]
+    Full,
+    /// The operating system has no randomness.
+    #[error("the operating system gave no random bytes: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    version: u32,
+    keys: Vec<KeyRecord>,
+}
+
+/// The file of keys. Cheap to make; every operation reads the file anew.
+#[derive(Debug, Clone)]
+pub struct KeyFile {
+    path: PathBuf,
+}
+
+/// What tells one state of the file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Stamp(Option<(u64, u64, i64, i64)>);
+
+impl KeyFile {
+    /// The file at `path`, which need not exist yet: then it holds no keys.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All keys, in the order in which they were made. A missing file has none.
+    ///
+    /// # Errors
+    /// The file cannot be read or is not what this program writes.
+    pub fn list(&self) -> Result<Vec<KeyRecord>, KeyFileError> {
+        let mut text = String::new();
+        match File::open(&self.path) {
+            Ok(file) => file.take(FILE_MAX_BYTES).read_to_string(&mut text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+        .map_err(|source| self.io(source))?;
+        let contents: Contents =
+            serde_json::from_str(&text).map_err(|source| KeyFileError::Damaged {
+                path: self.path.clone(),
+                source,
+            })?;
+        if contents.version != VERSION {
+            return Err(KeyFileError::Newer {
+                path: self.path.clone(),
+                found: contents.version,
+            });
+        }
+        Ok(contents.keys)
+    }
+
+    /// Makes a key and keeps its hash. The answer is the only time that the key itself is seen.
+    ///
+    /// # Errors
+    /// The name is taken or unfit, the file is full or cannot be read or written.
+    pub fn create(&self, new: &NewKey) -> Result<Secret, KeyFileError> {
+        let key = key::generate().map_err(KeyFileError::NoRandomness)?;
+        self.insert(new, &key)?;
+        Ok(key)
+    }
+
+    /// Keeps the hash of a key that somebody else chose.
+    ///
+    /// # Errors
+    /// As [`KeyFile::create`].
+    pub fn insert(&self, new: &NewKey, key: &Secret) -> Result<(), KeyFileError> {
+        let is_name = (1..=KEY_NAME_MAX).contains(&new.name.chars().count())
+            && !new.name.chars().any(char::is_control);
+        if !is_name {
+            return Err(KeyFileError::BadName(new.name.clone()));
+        }
+        self.change(|keys| {
+            if keys.iter().any(|record| record.name == new.name) {
+                return Err(KeyFileError::NameTaken(new.name.clone()));
+            }
+            if keys.len() >= KEYS_MAX {
+                return Err(KeyFileError::Full);
+            }
+            keys.push(record(new, key));
+            Ok(())
+        })
+    }
+
+    /// Takes a key away. A running service notices within a second.
+    ///
+    /// # Errors
+    /// There is no such key, or the file cannot be read or written.
+    pub fn revoke(&self, name: &str) -> Result<(), KeyFileError> {
+        self.change(|keys| {
+            let before = keys.len();
+            keys.retain(|record| record.name != name);
+            if keys.len() == before {
+                return Err(KeyFileError::Unknown(name.to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    /// The state of the file now, without reading it.
+    pub(super) fn stamp(&self) -> Stamp {
+        use std::os::unix::fs::MetadataExt;
+        Stamp(fs::metadata(&self.path).ok().map(|meta| {
+            // The inode tells two replacements within one tick of the file system's clock apart.
+            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+        }))
+    }
+
+    /// Reads, changes and replaces the file, alone: two command lines at once do not lose a key.
+    fn change(
+        &self,
+        edit: impl FnOnce(&mut Vec<KeyRecord>) -> Result<(), KeyFileError>,
+    ) -> Result<(), KeyFileError> {
+        let lock = private_file(&self.path.with_extension("lock"), false)
+            .map_err(|source| self.io(source))?;
+        lock.lock().map_err(|source| self.io(source))?;
+        let mut keys = self.list()?;
+        edit(&mut keys)?;
+        self.replace(keys).map_err(|source| self.io(source))
+    }
+
+    fn replace(&self, keys: Vec<KeyRecord>) -> io::Result<()> {
+        let contents = Contents {
+            version: VERSION,
+            keys,
+        };
+        let draft = self.path.with_extension("new");
+        let mut file = private_file(&draft, true)?;
+        file.write_all(&serde_json::to_vec_pretty(&contents)?)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(&draft, &self.path)?;
+        let folder = self
+            .path
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty());
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+    }
+
+    fn io(&self, source: io::Error) -> KeyFileError {
+        KeyFileError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// The record of a key.
+pub(super) fn record(new: &NewKey, key: &Secret) -> KeyRecord {
+    KeyRecord {
+        name: new.name.clone(),
+        role: new.role,
+        scopes: new.scopes.clone(),
+        created: UnixMillis::now(),
+        expires: new.expires,
+        sha256: key::hash(key.expose()),
+    }
+}
+
+fn private_file(path: &Path, truncate: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(truncate)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Hashes as hexadecimal text.
+mod hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::KeyHash;
+
+    pub(super) fn serialize<S: Serializer>(
+        hash: &KeyHash,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        use std::fmt::Write;
+        let mut text = String::with_capacity(64);
+        for byte in hash {
+            write!(text, "{byte:02x}").map_err(serde::ser::Error::custom)?;
+        }
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<KeyHash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || D::Error::custom("a hash has 64 hexadecimal digits");
+        let digits = text
+            .chars()
+            .map(|letter| {
+                letter
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            })
+            .collect::<Option<Vec<u8>>>()
+            .ok_or_else(wrong)?;
+        let (pairs, rest) = digits.as_chunks::<2>();
+        let bytes: Vec<u8> = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+        KeyHash::try_from(bytes)
+            .ok()
+            .filter(|_| rest.is_empty())
+            .ok_or_else(wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn new(name: &str) -> NewKey {
+        NewKey {
+            name: name.to_owned(),
+            role: Role::Operator,
+            scopes: None,
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn keys_are_made_listed_and_revoked_and_the_file_holds_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        assert!(file.list().unwrap().is_empty());
+        let key = file.create(&new("FOH laptop")).unwrap();
+        file.create(&new("second")).unwrap();
+        let listed = file.list().unwrap();
+        assert_eq!(listed[0].name, "FOH laptop");
+        assert_eq!(listed[0].sha256, key::hash(key.expose()));
+        let text = fs::read_to_string(file.path()).unwrap();
+        assert!(!text.contains(key.expose()) && !text.contains(&key.expose()[3..20]));
+        file.revoke("FOH laptop").unwrap();
+        assert_eq!(file.list().unwrap().len(), 1);
+        assert!(matches!(
+            file.revoke("FOH laptop"),
+            Err(KeyFileError::Unknown(_))
+        ));
+    }
+
+    #[test]
+    fn the_file_is_readable_by_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        file.create(&new("a")).unwrap();
+        let mode = fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_taken_or_unfit_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        file.create(&new("a")).unwrap();
+        assert!(matches!(
+            file.create(&new("a")),
+            Err(KeyFileError::NameTaken(_))
+        ));
+        for name in ["", "a\nb", &"x".repeat(65)] {
+            assert!(matches!(
+                file.create(&new(name)),
+                Err(KeyFileError::BadName(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn a_damaged_or_newer_file_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        for (text, damaged) in [
+            ("{", true),
+            (r#"{"version":1,"keys":[{"name":"a","role":"king"}]}"#, true),
+            (r#"{"version":2,"keys":[]}"#, false),
+        ] {
+            fs::write(file.path(), text).unwrap();
+            let error = file.create(&new("a")).unwrap_err();
+            assert_eq!(
+                matches!(error, KeyFileError::Damaged { .. }),
+                damaged,
+                "{error}"
+            );
+            assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
+        }
+    }
+}

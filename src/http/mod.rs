@@ -1,0 +1,407 @@
+//! HTTP/1.1 on hyper: accepts connections within bounds, lets the guard decide, routes, and drains when asked to stop.
+
+mod body;
+mod endpoint;
+mod health;
+mod origin;
+mod reply;
+mod route;
+mod sse;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub use health::{HealthSource, Level, Verdict};
+pub use origin::{OriginFault, OriginRules};
+pub use route::{Access, Route};
+
+use self::body::{Body, Room};
+use self::reply::Refused;
+use crate::base::shutdown::Stop;
+use crate::guard::{Caller, Guard, Refusal, Scope};
+use crate::limits;
+use crate::mcp::Server;
+
+/// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// The bounds of the HTTP surface. [`Default`] takes the numbers of [`crate::limits`].
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections of one address.
+    pub per_address: usize,
+    /// Requests that are being answered.
+    pub requests: usize,
+    /// Bytes of one body.
+    pub body: usize,
+    /// Bytes of all bodies that are held at one moment.
+    pub bodies: usize,
+    /// Time for the head of a request, from the end of the one before.
+    pub head_timeout: Duration,
+    /// Time for the body of a request.
+    pub body_timeout: Duration,
+    /// Time for open connections to end when the process stops.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: limits::CONNECTIONS_MAX,
+            per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            requests: limits::REQUESTS_MAX,
+            body: limits::BODY_MAX_BYTES,
+            bodies: limits::BODIES_MAX_BYTES,
+            head_timeout: Duration::from_secs(limits::HEAD_TIMEOUT_SECS),
+            body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECS),
+            drain: Duration::from_secs(limits::DRAIN_TIMEOUT_SECS),
+        }
+    }
+}
+
+/// The HTTP surface, shared by all connections.
+pub struct Front {
+    server: Arc<Server>,
+    guard: Arc<Guard>,
+    health: Arc<dyn HealthSource>,
+    origins: OriginRules,
+    limits: Limits,
+    requests: AtomicUsize,
+    bodies: Room,
+    connections: Mutex<Connections>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front")
+            .field("limits", &self.limits)
+            .field("requests", &self.requests)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A place among the connections, given back when dropped.
+#[derive(Debug)]
+struct Seat {
+    front: Arc<Front>,
+    address: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut connections = self.front.connections.lock();
+        connections.total = connections.total.saturating_sub(1);
+        if let Some(own) = connections.by_address.get_mut(&self.address) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                connections.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// A place among the requests, given back when dropped.
+#[derive(Debug)]
+struct Slot<'a>(&'a AtomicUsize);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Front {
+    /// The surface of this server, behind this guard.
+    #[must_use]
+    pub fn new(
+        server: Arc<Server>,
+        guard: Arc<Guard>,
+        health: Arc<dyn HealthSource>,
+        origins: OriginRules,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            server,
+            guard,
+            health,
+            origins,
+            limits,
+            requests: AtomicUsize::new(0),
+            bodies: Room::default(),
+            connections: Mutex::default(),
+        }
+    }
+
+    /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
+    /// still open after [`Limits::drain`] is cut. A panic in a connection goes on here, so that the supervisor sees it.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: Stop) -> &'static str {
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(ended) = connections.join_next() => pass_on_panic(ended),
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, peer)) => self.take(stream, peer.ip(), &stop, &mut connections),
+                    Err(error) => self.rest_after(&error).await,
+                },
+            }
+        }
+        drop(listener);
+        self.server.close_streams();
+        let drained = tokio::time::timeout(self.limits.drain, async {
+            while let Some(ended) = connections.join_next().await {
+                pass_on_panic(ended);
+            }
+            self.server.finish_writes().await;
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                open = connections.len(),
+                "connections did not end in time and are cut"
+            );
+            connections.shutdown().await;
+        }
+        "http"
+    }
+
+    /// Serves one connection until it ends or, after `stop`, its last request is answered. Not counted against the caps.
+    pub async fn serve_connection<S>(self: Arc<Self>, stream: S, peer: IpAddr, stop: Stop)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = service_fn(|request| {
+            let front = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(front.respond(request, peer).await) }
+        });
+        let mut connection = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(self.limits.head_timeout)
+                .max_headers(limits::HEADERS_MAX)
+                .max_header_size(limits::HEAD_MAX_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let outcome = tokio::select! {
+            biased;
+            outcome = connection.as_mut() => outcome,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%peer, %error, "a connection broke");
+        }
+    }
+
+    /// Gives a fresh connection a seat and a task, or turns it away.
+    fn take(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        peer: IpAddr,
+        stop: &Stop,
+        connections: &mut JoinSet<()>,
+    ) {
+        let seat = match self.seat(peer) {
+            Ok(seat) => seat,
+            Err(answer) => {
+                // Best effort: the socket's buffer is empty, so these few bytes fit, and nobody waits for them.
+                let _ = stream.try_write(answer.as_bytes());
+                return;
+            }
+        };
+        // Answers are written whole; waiting to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        let front = Arc::clone(self);
+        let stop = stop.clone();
+        connections.spawn(async move {
+            let _seat = seat;
+            front.serve_connection(stream, peer, stop).await;
+        });
+    }
+
+    fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, &'static str> {
+        let mut connections = self.connections.lock();
+        if connections.total >= self.limits.connections {
+            return Err(
+                "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+        let own = connections.by_address.entry(address).or_insert(0);
+        if *own >= self.limits.per_address {
+            return Err(
+                "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            );
+        }
+        *own += 1;
+        connections.total += 1;
+        Ok(Seat {
+            front: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// A connection that broke before it was accepted is nothing; anything else needs a pause, or this would spin.
+    async fn rest_after(&self, error: &io::Error) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+        if matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionRefused | ConnectionReset
+        ) {
+            return;
+        }
+        tracing::warn!(%error, "no connection can be accepted");
+        tokio::time::sleep(ACCEPT_REST).await;
+    }
+
+    fn request_slot(&self) -> Option<Slot<'_>> {
+        let before = self.requests.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(&self.requests);
+        (before < self.limits.requests).then_some(slot)
+    }
+
+    async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let route = Route::of(request.uri().path());
+        match self.origins.check(request.uri(), request.headers()) {
+            Err(fault) => refuse(route, request.headers(), fault.status(), &fault.to_string()),
+            Ok(None) => self.admit_and_answer(route, request, peer).await,
+            Ok(Some(origin)) => {
+                let origin: HeaderValue = origin.clone();
+                let mut response = if request.method() == Method::OPTIONS {
+                    reply::preflight()
+                } else {
+                    self.admit_and_answer(route, request, peer).await
+                };
+                reply::allow_origin(&mut response, origin);
+                response
+            }
+        }
+    }
+
+    async fn admit_and_answer(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Response<Body> {
+        let headers = request.headers();
+        let wants_detail = request.uri().query().is_some_and(|query| {
+            query
+                .split('&')
+                .any(|part| part == "detail" || part.starts_with("detail="))
+        });
+        let needs_key = match route.access() {
+            Access::Open => None,
+            Access::OpenDetailBy(scope) => wants_detail.then_some(Some(scope)),
+            Access::Key => Some(None),
+            Access::KeyWith(scope) => Some(Some(scope)),
+        };
+        let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
+            None => None,
+            Some((_, Err(refusal))) => return turn_away(route, headers, &refusal),
+            Some((Some(scope), Ok(caller))) if !caller.scopes.has(scope) => {
+                return lacks_scope(route, headers, scope);
+            }
+            Some((_, Ok(caller))) => Some(caller),
+        };
+        if !route.allows(request.method()) {
+            return refuse(route, headers, 405, "This path does not take that verb.");
+        }
+        self.handle(route, request, caller).await
+    }
+
+    async fn handle(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        caller: Option<Caller>,
+    ) -> Response<Body> {
+        match (route, caller) {
+            (Route::Mcp, Some(caller)) => endpoint::answer(self, request, &caller).await,
+            (Route::Live, _) => reply::text(200, "ok\n"),
+            (Route::Ready | Route::Health, caller) => {
+                health::answer(&*self.health, route, caller.is_some())
+            }
+            (Route::StatusPage, Some(_)) => health::page(&*self.health),
+            (Route::NoOauth, _) => reply::text(
+                404,
+                "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
+            ),
+            // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
+            (Route::Nothing | Route::Mcp | Route::StatusPage, _) => {
+                reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n")
+            }
+        }
+    }
+}
+
+fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Response<Body> {
+    reply::refuse(&Refused {
+        route,
+        status,
+        message,
+        version: endpoint::version(headers),
+        retry_after: None,
+    })
+}
+
+fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
+    let (status, retry_after) = match refusal {
+        Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
+        Refusal::NoKeys
+        | Refusal::Missing
+        | Refusal::Unreadable
+        | Refusal::Damaged
+        | Refusal::Unknown
+        | Refusal::Expired => (401, None),
+    };
+    reply::refuse(&Refused {
+        route,
+        status,
+        message: &refusal.to_string(),
+        version: endpoint::version(headers),
+        retry_after,
+    })
+}
+
+fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body> {
+    let message = format!("This needs an API key with the scope {}.", scope.as_str());
+    let mut response = refuse(route, headers, 403, &message);
+    reply::set_needed_scope(response.headers_mut(), scope);
+    response
+}
+
+fn pass_on_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}

@@ -1,0 +1,131 @@
+//! The whole URL surface. No route can forget its guard: [`Route::access`] has no wildcard arm.
+
+use hyper::Method;
+
+use crate::guard::Scope;
+
+/// Everything that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// `/mcp`: the MCP endpoint.
+    Mcp,
+    /// `/livez`: the process answers.
+    Live,
+    /// `/readyz`: the box can do its work.
+    Ready,
+    /// `/healthz` and `/health`: how well it is.
+    Health,
+    /// `/`: the status page.
+    StatusPage,
+    /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
+    NoOauth,
+    /// Anything else.
+    Nothing,
+}
+
+/// Who may come to a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody.
+    Open,
+    /// Anybody; details with a key that has this scope.
+    OpenDetailBy(Scope),
+    /// Any key; what it may do is decided per call.
+    Key,
+    /// A key that has this scope.
+    KeyWith(Scope),
+}
+
+impl Route {
+    /// Every route that exists.
+    pub const ALL: [Self; 7] = [
+        Self::Mcp,
+        Self::Live,
+        Self::Ready,
+        Self::Health,
+        Self::StatusPage,
+        Self::NoOauth,
+        Self::Nothing,
+    ];
+
+    /// The route of a path, compared byte by byte: no decoding, no dots, no doubled slashes.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        match path {
+            "/mcp" => Self::Mcp,
+            "/livez" => Self::Live,
+            "/readyz" => Self::Ready,
+            "/healthz" | "/health" => Self::Health,
+            "/" => Self::StatusPage,
+            "/register" => Self::NoOauth,
+            _ if path.starts_with("/.well-known/") => Self::NoOauth,
+            _ => Self::Nothing,
+        }
+    }
+
+    /// Who may come.
+    #[must_use]
+    pub const fn access(self) -> Access {
+        match self {
+            Self::Mcp => Access::Key,
+            Self::StatusPage => Access::KeyWith(Scope::Read),
+            Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
+            Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
+        }
+    }
+
+    /// The verbs, as the header `Allow` names them.
+    #[must_use]
+    pub const fn allow(self) -> &'static str {
+        match self {
+            Self::Mcp => "POST, GET, DELETE",
+            Self::Live | Self::Ready | Self::Health | Self::StatusPage => "GET, HEAD",
+            Self::NoOauth | Self::Nothing => "",
+        }
+    }
+
+    /// Whether the verb is one of [`Route::allow`]. A path where nothing is answers every verb in the same way.
+    #[must_use]
+    pub fn allows(self, method: &Method) -> bool {
+        let allow = self.allow();
+        allow.is_empty() || allow.split(", ").any(|verb| verb == method.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_has_its_route_and_tricks_lead_nowhere() {
+        for (path, route) in [
+            ("/mcp", Route::Mcp),
+            ("/", Route::StatusPage),
+            ("/health", Route::Health),
+            ("/healthz", Route::Health),
+            ("/.well-known/oauth-protected-resource/mcp", Route::NoOauth),
+            ("/register", Route::NoOauth),
+            ("/mcp/", Route::Nothing),
+            ("/MCP", Route::Nothing),
+            ("//mcp", Route::Nothing),
+            ("/livez/../mcp", Route::Nothing),
+            ("/%6dcp", Route::Nothing),
+            ("", Route::Nothing),
+        ] {
+            assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+
+    #[test]
+    fn only_liveness_and_the_absence_of_things_are_open() {
+        for route in Route::ALL {
+            let is_open = route.access() == Access::Open;
+            assert_eq!(
+                is_open,
+                matches!(route, Route::Live | Route::NoOauth | Route::Nothing)
+            );
+        }
+        assert!(Route::Mcp.allows(&Method::DELETE) && !Route::Mcp.allows(&Method::PUT));
+        assert!(!Route::Live.allows(&Method::POST) && Route::Nothing.allows(&Method::PUT));
+    }
+}

@@ -1,0 +1,173 @@
+//! Which era a request belongs to, and the checks that a modern one has to pass, in the order in which the first failure wins.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use std::borrow::Cow;
+
+use super::error::{Code, Fault};
+use super::revision::Revision;
+use super::schema::{self, Message, Method};
+
+/// One header field that routes a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Field<'a> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// It is there once, as text.
+    One(&'a str),
+    /// It is there several times, or is no text: whoever reads the first and whoever reads the last would disagree.
+    Unusable,
+}
+
+impl<'a> Field<'a> {
+    /// The text, if there is exactly one.
+    #[must_use]
+    pub fn text(self) -> Option<&'a str> {
+        match self {
+            Self::One(text) => Some(text.trim_matches([' ', '\t'])),
+            Self::Absent | Self::Unusable => None,
+        }
+    }
+}
+
+/// The header fields that MCP gives a meaning.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Routing<'a> {
+    /// `MCP-Protocol-Version`
+    pub version: Field<'a>,
+    /// `Mcp-Method`
+    pub method: Field<'a>,
+    /// `Mcp-Name`
+    pub name: Field<'a>,
+    /// `Mcp-Session-Id`
+    pub session: Field<'a>,
+}
+
+/// How a request is to be understood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// It carries its own metadata.
+    Modern,
+    /// It opens a session.
+    Opening,
+    /// It belongs to a session.
+    Legacy,
+}
+
+/// Decides the era. `initialize` with modern metadata is modern, and so a method that does not exist there.
+pub(super) fn era(message: &Message<'_>, version: Field<'_>) -> Era {
+    let is_modern = message.meta.protocol_version.is_some()
+        || version.text().is_some_and(Revision::is_modern_date)
+        || matches!(
+            Method::parse(&message.method),
+            Some(Method::Discover | Method::Listen)
+        );
+    match (is_modern, Method::parse(&message.method)) {
+        (true, _) => Era::Modern,
+        (false, Some(Method::Initialize)) => Era::Opening,
+        (false, _) => Era::Legacy,
+    }
+}
+
+/// Checks a modern request up to its method. `routing` is `None` on transports without headers.
+pub(super) fn check(
+    message: &Message<'_>,
+    routing: Option<&Routing<'_>>,
+) -> Result<(Revision, Method), Fault> {
+    let version = metadata(message)?;
+    if let Some(routing) = routing {
+        headers(message, routing, &version)?;
+    }
+    let revision = Revision::parse(&version)
+        .filter(|revision| revision.is_modern())
+        .ok_or_else(|| unsupported(&version))?;
+    let method = Method::parse(&message.method)
+        .filter(|method| revision.has(*method))
+        .ok_or_else(|| Fault::method_not_found(&message.method, true))?;
+    Ok((revision, method))
+}
+
+/// Step 1: the metadata is there.
+fn metadata<'a>(message: &Message<'a>) -> Result<Cow<'a, str>, Fault> {
+    let missing = |what: &str| {
+        Err(Fault::params(format!("The request lacks {what} in params._meta.")).with_status(400))
+    };
+    let Some(version) = message.meta.protocol_version.and_then(schema::text) else {
+        return missing("`io.modelcontextprotocol/protocolVersion` (a string)");
+    };
+    if !message
+        .meta
+        .client_capabilities
+        .is_some_and(schema::is_object)
+    {
+        return missing("`io.modelcontextprotocol/clientCapabilities` (an object)");
+    }
+    Ok(version)
+}
+
+/// Steps 2 to 4: what the headers say is what the body says.
+fn headers(message: &Message<'_>, routing: &Routing<'_>, version: &str) -> Result<(), Fault> {
+    same("MCP-Protocol-Version", routing.version, version)?;
+    same("Mcp-Method", routing.method, &message.method)?;
+    let named = match &*message.method {
+        "tools/call" | "prompts/get" => message.params.name,
+        "resources/read" => message.params.uri,
+        "tasks/get" | "tasks/update" | "tasks/cancel" => message.params.task_id,
+        _ => return Ok(()),
+    };
+    match (named.and_then(schema::text), routing.name) {
+        // Both say nothing: the method's own check tells what it needs.
+        (None, Field::Absent) => Ok(()),
+        (body, Field::One(_)) => {
+            let header = unwrap_base64(routing.name.text().unwrap_or_default())?;
+            same("Mcp-Name", Field::One(&header), &body.unwrap_or_default())
+        }
+        (body, header) => same("Mcp-Name", header, &body.unwrap_or_default()),
+    }
+}
+
+fn same(header: &str, field: Field<'_>, body: &str) -> Result<(), Fault> {
+    let problem = match field {
+        Field::Absent => format!("The header {header} is missing."),
+        Field::Unusable => format!("The header {header} must be there once, as plain text."),
+        Field::One(_) if field.text() == Some(body) => return Ok(()),
+        Field::One(text) => format!("The header {header} is {text:?}, the body says {body:?}."),
+    };
+    Err(mismatch(problem))
+}
+
+fn mismatch(problem: String) -> Fault {
+    Fault::new(Code::HeaderMismatch, problem).with_status(400)
+}
+
+/// A header value that could not be sent as it is travels as `=?base64?…?=` (2026-07-28, Transports, Header encoding).
+fn unwrap_base64(value: &str) -> Result<Cow<'_, str>, Fault> {
+    let Some(encoded) = value
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    else {
+        return Ok(Cow::Borrowed(value));
+    };
+    STANDARD
+        .decode(encoded)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .map(Cow::Owned)
+        .ok_or_else(|| mismatch("The header Mcp-Name holds no base64 of UTF-8 text.".to_owned()))
+}
+
+/// Step 5. A revision that has a handshake is spoken, but not in this way: then only the modern ones are offered.
+fn unsupported(requested: &str) -> Fault {
+    let is_legacy = Revision::parse(requested).is_some();
+    let supported: Vec<_> = Revision::SPOKEN
+        .into_iter()
+        .filter(|revision| !is_legacy || revision.is_modern())
+        .map(Revision::as_str)
+        .collect();
+    let requested: String = requested.chars().take(40).collect();
+    Fault::new(Code::UnsupportedVersion, "Unsupported protocol version")
+        .with_status(400)
+        .with_data(json!({"supported": supported, "requested": requested}))
+}

@@ -1,0 +1,330 @@
+//! Messages as they come in: parsed once into borrowed parts, each part decoded only by whom it concerns.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// The methods that are answered. Which revision has which stands in [`super::revision`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// `server/discover`
+    Discover,
+    /// `initialize`
+    Initialize,
+    /// `ping`
+    Ping,
+    /// `logging/setLevel`
+    SetLogLevel,
+    /// `tools/list`
+    ListTools,
+    /// `tools/call`
+    CallTool,
+    /// `subscriptions/listen`
+    Listen,
+}
+
+impl Method {
+    /// The method of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "server/discover" => Self::Discover,
+            "initialize" => Self::Initialize,
+            "ping" => Self::Ping,
+            "logging/setLevel" => Self::SetLogLevel,
+            "tools/list" => Self::ListTools,
+            "tools/call" => Self::CallTool,
+            "subscriptions/listen" => Self::Listen,
+            _ => return None,
+        })
+    }
+}
+
+/// What a message is by its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// It wants an answer under this id: a JSON string or integer, repeated byte by byte.
+    Request(&'a RawId),
+    /// It wants none.
+    Notification,
+    /// It is the answer to a request of ours.
+    Response,
+}
+
+/// The text of an id.
+pub(super) type RawId = str;
+
+/// A message with its envelope checked.
+#[derive(Debug)]
+pub(super) struct Message<'a> {
+    pub(super) kind: Kind<'a>,
+    /// Empty for a response.
+    pub(super) method: Cow<'a, str>,
+    pub(super) params: Params<'a>,
+    pub(super) meta: Meta<'a>,
+}
+
+/// Why a body is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Malformed {
+    /// It is not JSON.
+    NotJson,
+    /// It is JSON, but not one message, for this reason.
+    NotAMessage(&'static str),
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+/// The parameters that any method takes. Each stays raw until its method asks.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Params<'a> {
+    #[serde(borrow, default, rename = "_meta", deserialize_with = "present")]
+    pub(super) meta: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) name: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) uri: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "taskId", deserialize_with = "present")]
+    pub(super) task_id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) arguments: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) cursor: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) level: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) notifications: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "protocolVersion",
+        deserialize_with = "present"
+    )]
+    pub(super) protocol_version: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "clientInfo", deserialize_with = "present")]
+    pub(super) client_info: Option<&'a RawValue>,
+    /// The parameters were given, but are no object.
+    #[serde(skip)]
+    pub(super) is_malformed: bool,
+}
+
+/// The metadata of a modern request.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Meta<'a> {
+    #[serde(
+        borrow,
+        default,
+        rename = "io.modelcontextprotocol/protocolVersion",
+        deserialize_with = "present"
+    )]
+    pub(super) protocol_version: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "io.modelcontextprotocol/clientCapabilities",
+        deserialize_with = "present"
+    )]
+    pub(super) client_capabilities: Option<&'a RawValue>,
+}
+
+/// A field that is there, even as `null`: absent and `null` are different faults.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+impl<'a> Message<'a> {
+    /// Parses one message.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Self, Malformed> {
+        match body.trim_ascii_start().first() {
+            Some(b'{') => {}
+            // A scalar is a JSON text, but no message.
+            _ if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() => {
+                return Err(Malformed::NotAMessage("a message is a JSON object"));
+            }
+            _ => return Err(Malformed::NotJson),
+        }
+        let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| {
+            if error.is_data() {
+                Malformed::NotAMessage("a field of the message comes twice")
+            } else {
+                Malformed::NotJson
+            }
+        })?;
+        if envelope
+            .jsonrpc
+            .is_none_or(|version| version.get() != "\"2.0\"")
+        {
+            return Err(Malformed::NotAMessage("`jsonrpc` must be \"2.0\""));
+        }
+        let is_response =
+            envelope.method.is_none() && (envelope.result.is_some() || envelope.error.is_some());
+        if is_response {
+            return Ok(Self {
+                kind: Kind::Response,
+                method: Cow::Borrowed(""),
+                params: Params::default(),
+                meta: Meta::default(),
+            });
+        }
+        let method = envelope
+            .method
+            .and_then(text)
+            .ok_or(Malformed::NotAMessage("`method` must be a string"))?;
+        let kind = match envelope.id.map(RawValue::get) {
+            None => Kind::Notification,
+            Some(id) if is_id(id) => Kind::Request(id),
+            Some(_) => {
+                return Err(Malformed::NotAMessage(
+                    "`id` must be a string or an integer",
+                ));
+            }
+        };
+        let params = Params::decode(envelope.params);
+        let meta = object(params.meta).unwrap_or_default();
+        Ok(Self {
+            kind,
+            method,
+            params,
+            meta,
+        })
+    }
+}
+
+impl<'a> Params<'a> {
+    fn decode(raw: Option<&'a RawValue>) -> Self {
+        match raw {
+            None => Self::default(),
+            Some(_) => object(raw).unwrap_or(Self {
+                is_malformed: true,
+                ..Self::default()
+            }),
+        }
+    }
+}
+
+/// Decodes an object; anything else is `None`. Derived decoding would take an array for an object.
+fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+    let text = raw.filter(|raw| is_object(raw))?.get();
+    serde_json::from_str(text).ok()
+}
+
+/// Whether a raw value is an object.
+pub(super) fn is_object(raw: &RawValue) -> bool {
+    raw.get().starts_with('{')
+}
+
+/// The text of a JSON string, borrowed where it has no escapes; `None` for anything else.
+pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+fn is_id(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    raw.starts_with('"') || (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_in_any_order_and_ids_of_any_legal_kind_are_kept() {
+        for id in ["0", "-7", "12345678901234567890123", r#""""#, r#""a\"b""#] {
+            let body = format!(
+                r#" {{"params":{{"name":"x","_meta":{{}}}},"method":"tools\/call","id":{id},"jsonrpc":"2.0"}}"#
+            );
+            let message = Message::parse(body.as_bytes()).unwrap();
+            assert_eq!(message.kind, Kind::Request(id));
+            assert_eq!(message.method, "tools/call");
+            assert_eq!(message.params.name.and_then(text).as_deref(), Some("x"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_and_what_is_no_message_are_told_apart() {
+        for body in [
+            "",
+            "{",
+            "nonsense",
+            "{\"jsonrpc\":\"2.0\"",
+            "{\"a\":\u{1}}",
+            "\u{feff}{}",
+        ] {
+            assert_eq!(
+                Message::parse(body.as_bytes()).err(),
+                Some(Malformed::NotJson),
+                "{body}"
+            );
+        }
+        assert_eq!(
+            Message::parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}").err(),
+            Some(Malformed::NotJson)
+        );
+        for body in [
+            "[]",
+            "7",
+            "\"text\"",
+            "null",
+            "{}",
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":2.0,"id":1,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1e3,"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+        ] {
+            assert!(
+                matches!(
+                    Message::parse(body.as_bytes()),
+                    Err(Malformed::NotAMessage(_))
+                ),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn parameters_that_are_no_object_are_flagged_and_arrays_are_not_taken_for_objects() {
+        for params in ["[1,2,3]", "7", "null", r#"{"name":1,"name":2}"#] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{params}}}"#);
+            let message = Message::parse(body.as_bytes()).unwrap();
+            assert!(
+                message.params.is_malformed && message.params.name.is_none(),
+                "{params}"
+            );
+        }
+    }
+
+    #[test]
+    fn responses_and_notifications_are_recognised() {
+        let response =
+            Message::parse(br#"{"jsonrpc":"2.0","id":null,"error":{"code":1,"message":""}}"#)
+                .unwrap();
+        assert_eq!(response.kind, Kind::Response);
+        let notification =
+            Message::parse(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).unwrap();
+        assert_eq!(notification.kind, Kind::Notification);
+    }
+}

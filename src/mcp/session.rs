@@ -1,0 +1,297 @@
+//! Sessions of the older revisions: a random name, bound to its caller, bounded in number, ended when idle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hashbrown::HashMap;
+use tokio::time::Instant;
+
+use super::revision::Revision;
+use crate::base::shutdown::Stop;
+use crate::limits::{SESSION_IDLE_SECS, SESSIONS_MAX, SESSIONS_PER_CALLER_MAX};
+
+const IDLE: Duration = Duration::from_secs(SESSION_IDLE_SECS);
+
+/// A session's name: 128 random bits. It is no credential: each use is checked against the caller too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SessionId([u8; 16]);
+
+impl SessionId {
+    fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0_u8; 16];
+        let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        (length == bytes.len()).then_some(Self(bytes))
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+/// What is kept of a session: some 100 bytes.
+#[derive(Debug)]
+struct Session {
+    owner: Arc<str>,
+    revision: Revision,
+    last_used: Instant,
+    /// The open event stream. To drop it ends the stream.
+    stream: Option<StreamEnd>,
+}
+
+/// Ends a stream when dropped.
+#[derive(Debug)]
+struct StreamEnd(Stop);
+
+impl Drop for StreamEnd {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Session {
+    /// A session with an open stream is in use, however quiet.
+    fn idle_since(&self, now: Instant) -> Option<Duration> {
+        self.stream
+            .is_none()
+            .then(|| now.duration_since(self.last_used))
+    }
+}
+
+/// All sessions. The caps hold whatever order they are opened and used in.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    table: HashMap<SessionId, Session>,
+    /// Sessions of each caller.
+    owned: HashMap<Arc<str>, usize>,
+}
+
+impl Sessions {
+    /// Opens a session. At a cap the one that was idle longest ends: the caller's own at the caller's cap, anybody's at the total.
+    pub(super) fn open(
+        &mut self,
+        owner: &Arc<str>,
+        revision: Revision,
+        now: Instant,
+    ) -> Result<SessionId, getrandom::Error> {
+        let id = SessionId::random()?;
+        if self.owned.get(owner).copied().unwrap_or(0) >= SESSIONS_PER_CALLER_MAX {
+            self.make_room(now, |session| session.owner == *owner);
+        }
+        if self.table.len() >= SESSIONS_MAX {
+            self.make_room(now, |_| true);
+        }
+        *self.owned.entry(Arc::clone(owner)).or_insert(0) += 1;
+        self.table.insert(
+            id,
+            Session {
+                owner: Arc::clone(owner),
+                revision,
+                last_used: now,
+                stream: None,
+            },
+        );
+        Ok(id)
+    }
+
+    /// Finds the caller's session and marks it used. `None` for one that is unknown, ended, or somebody else's.
+    pub(super) fn find(
+        &mut self,
+        id: &str,
+        caller: &str,
+        now: Instant,
+    ) -> Option<(SessionId, Revision)> {
+        let id = SessionId::parse(id)?;
+        let session = self.owned_by(id, caller)?;
+        if session.idle_since(now).is_some_and(|idle| idle >= IDLE) {
+            self.remove(id);
+            return None;
+        }
+        session.last_used = now;
+        Some((id, session.revision))
+    }
+
+    /// Ends the caller's session; whether there was one.
+    pub(super) fn end(&mut self, id: &str, caller: &str) -> bool {
+        match SessionId::parse(id) {
+            Some(id) if self.owned_by(id, caller).is_some() => self.remove(id),
+            _ => false,
+        }
+    }
+
+    /// Ties a stream to the session and ends the one before. `ended` is cancelled when the session ends or opens another.
+    pub(super) fn attach(&mut self, id: SessionId, ended: Stop) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.stream = Some(StreamEnd(ended));
+        }
+    }
+
+    /// Notes that the stream which `ended` ends is gone; the session is idle from now on.
+    pub(super) fn detach(&mut self, id: SessionId, ended: &Stop, now: Instant) {
+        ended.cancel();
+        if let Some(session) = self.table.get_mut(&id)
+            && session
+                .stream
+                .as_ref()
+                .is_some_and(|end| end.0.is_cancelled())
+        {
+            session.stream = None;
+            session.last_used = now;
+        }
+    }
+
+    fn owned_by(&mut self, id: SessionId, caller: &str) -> Option<&mut Session> {
+        self.table
+            .get_mut(&id)
+            .filter(|session| *session.owner == *caller)
+    }
+
+    /// Ends every session that was idle too long, and the longest idle of `which` if that freed none.
+    fn make_room(&mut self, now: Instant, which: impl Fn(&Session) -> bool) {
+        let expired: Vec<_> = self
+            .table
+            .iter()
+            .filter(|(_, session)| session.idle_since(now).is_some_and(|idle| idle >= IDLE))
+            .map(|(id, session)| (*id, which(session)))
+            .collect();
+        let mut has_room = false;
+        for (id, counts) in expired {
+            self.remove(id);
+            has_room |= counts;
+        }
+        if has_room {
+            return;
+        }
+        let oldest = self
+            .table
+            .iter()
+            .filter(|(_, session)| which(session))
+            .min_by_key(|(_, session)| (session.idle_since(now).is_none(), session.last_used));
+        if let Some(id) = oldest.map(|(id, _)| *id) {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.table.remove(&id) else {
+            return false;
+        };
+        if let Some(count) = self.owned.get_mut(&session.owner) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.owned.remove(&session.owner);
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const R: Revision = Revision::R2025_11_25;
+
+    #[test]
+    fn a_session_is_found_by_its_caller_alone_until_it_ends() {
+        let mut sessions = Sessions::default();
+        let (now, mine) = (Instant::now(), Arc::from("mine"));
+        let id = sessions.open(&mine, R, now).unwrap().to_string();
+        assert_eq!(id.len(), 22);
+        assert_eq!(
+            sessions.find(&id, "mine", now).map(|found| found.1),
+            Some(R)
+        );
+        assert!(sessions.find(&id, "other", now).is_none());
+        assert!(!sessions.end(&id, "other"));
+        assert!(sessions.end(&id, "mine") && !sessions.end(&id, "mine"));
+        assert!(sessions.find(&id, "mine", now).is_none());
+        assert!(sessions.find("not a session ä", "mine", now).is_none());
+    }
+
+    #[test]
+    fn an_idle_session_ends_and_a_streaming_one_does_not() {
+        let mut sessions = Sessions::default();
+        let (now, owner) = (Instant::now(), Arc::from("a"));
+        let idle = sessions.open(&owner, R, now).unwrap();
+        let streaming = sessions.open(&owner, R, now).unwrap();
+        let stop = Stop::new();
+        sessions.attach(streaming, stop.clone());
+        let later = now + IDLE;
+        assert!(sessions.find(&idle.to_string(), "a", later).is_none());
+        assert!(sessions.find(&streaming.to_string(), "a", later).is_some());
+        let second = Stop::new();
+        sessions.attach(streaming, second.clone());
+        assert!(stop.is_cancelled() && !second.is_cancelled());
+        sessions.detach(streaming, &stop, later);
+        assert!(
+            !second.is_cancelled(),
+            "the end of the first stream does not touch the second"
+        );
+        assert!(sessions.end(&streaming.to_string(), "a"));
+        assert!(second.is_cancelled());
+        assert!(sessions.owned.is_empty());
+    }
+
+    #[test]
+    fn a_session_is_idle_from_the_end_of_its_stream_on() {
+        let mut sessions = Sessions::default();
+        let (now, owner) = (Instant::now(), Arc::from("a"));
+        let id = sessions.open(&owner, R, now).unwrap();
+        let stream = Stop::new();
+        sessions.attach(id, stream.clone());
+        sessions.detach(id, &stream, now + IDLE);
+        assert!(
+            sessions
+                .find(&id.to_string(), "a", now + IDLE + IDLE / 2)
+                .is_some()
+        );
+        assert!(
+            sessions
+                .find(&id.to_string(), "a", now + IDLE * 3)
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn caps_hold_and_the_longest_idle_goes_first() {
+        let mut sessions = Sessions::default();
+        let start = Instant::now();
+        let other = Arc::from("other");
+        let kept = sessions.open(&other, R, start).unwrap().to_string();
+        let greedy = Arc::from("greedy");
+        let mut ids = Vec::new();
+        for number in 0..10_000_u64 {
+            let now = start + Duration::from_millis(number);
+            ids.push(sessions.open(&greedy, R, now).unwrap().to_string());
+        }
+        assert_eq!(sessions.table.len(), SESSIONS_PER_CALLER_MAX + 1);
+        let now = start + Duration::from_secs(11);
+        assert!(
+            sessions.find(&kept, "other", now).is_some(),
+            "a greedy caller ends only its own"
+        );
+        assert!(sessions.find(&ids[9_999], "greedy", now).is_some());
+        assert!(sessions.find(&ids[0], "greedy", now).is_none());
+        for number in 0..SESSIONS_MAX {
+            let owner = Arc::from(format!("caller {number}"));
+            sessions.open(&owner, R, now).unwrap();
+        }
+        assert_eq!(sessions.table.len(), SESSIONS_MAX);
+    }
+
+    #[test]
+    fn ten_thousand_sessions_would_cost_less_than_eight_megabytes() {
+        let each = size_of::<Session>() + size_of::<SessionId>() + 64;
+        assert!(each * 10_000 < 8 << 20, "{each} bytes each");
+    }
+}

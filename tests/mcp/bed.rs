@@ -1,0 +1,359 @@
+//! The test bed: a server with the fixture service, keys of each role, and clients that write HTTP by hand.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rackhand::base::secret::Secret;
+use rackhand::base::shutdown::Stop;
+use rackhand::guard::{Guard, KeySource, NewKey, Role, key};
+use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::mcp::{Server, ServerInfo};
+use rackhand::service::Service;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinSet;
+
+use crate::fixture::{Fixture, Knobs};
+use crate::schemas;
+
+pub(crate) const MODERN: &str = "2026-07-28";
+
+#[derive(Debug)]
+struct Healthy;
+
+impl HealthSource for Healthy {
+    fn verdict(&self) -> Verdict {
+        Verdict {
+            level: Level::Degraded,
+            is_ready: false,
+            summary: "The Core <cannot> be reached.".to_owned(),
+        }
+    }
+
+    fn detail(&self) -> Value {
+        json!({"link": "backoff"})
+    }
+}
+
+pub(crate) struct Bed {
+    pub(crate) front: Arc<Front>,
+    pub(crate) server: Arc<Server>,
+    pub(crate) knobs: Arc<Knobs>,
+    pub(crate) stop: Stop,
+    keys: HashMap<&'static str, Secret>,
+    tasks: JoinSet<()>,
+}
+
+impl Bed {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default(), 50)
+    }
+
+    pub(crate) fn with(limits: Limits, page: usize) -> Self {
+        let knobs = Arc::new(Knobs::default());
+        let services: Vec<Arc<dyn Service>> = vec![Arc::new(Fixture::new(Arc::clone(&knobs)))];
+        let info = ServerInfo {
+            name: "rackhand",
+            title: "rackhand".to_owned(),
+            version: "0.1.0",
+            instructions: "Read before you write.".to_owned(),
+        };
+        let server = Arc::new(Server::new(&services, info).unwrap().with_page(page));
+        let mut keys = HashMap::new();
+        let mut records = Vec::new();
+        for role in Role::ALL {
+            let secret = key::generate().unwrap();
+            keys.insert(role.as_str(), secret.clone());
+            let new = NewKey {
+                name: role.as_str().to_owned(),
+                role,
+                scopes: None,
+                expires: None,
+            };
+            records.push((new, secret));
+        }
+        let guard = Arc::new(Guard::new(KeySource::memory(&records)).unwrap());
+        let origins = OriginRules::new([], ["https://panel.example".to_owned()]);
+        let front = Front::new(
+            Arc::clone(&server),
+            guard,
+            Arc::new(Healthy),
+            origins,
+            limits,
+        );
+        Self {
+            front: Arc::new(front),
+            server,
+            knobs,
+            stop: Stop::new(),
+            keys,
+            tasks: JoinSet::new(),
+        }
+    }
+
+    pub(crate) fn key(&self, role: &str) -> &str {
+        self.keys[role].expose()
+    }
+
+    /// A connection of an operator.
+    pub(crate) fn client(&mut self) -> Client {
+        self.client_as("operator")
+    }
+
+    /// A connection with the key of `role`; an unknown role sends none.
+    pub(crate) fn client_as(&mut self, role: &str) -> Client {
+        let (ours, theirs) = tokio::io::duplex(256 << 10);
+        let peer = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9));
+        let front = Arc::clone(&self.front);
+        self.tasks
+            .spawn(front.serve_connection(theirs, peer, self.stop.clone()));
+        Client {
+            stream: ours,
+            read: Vec::new(),
+            key: self.keys.get(role).map(|key| key.expose().to_owned()),
+            session: None,
+            version: None,
+        }
+    }
+}
+
+/// One connection, and what a client remembers.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) stream: DuplexStream,
+    read: Vec<u8>,
+    pub(crate) key: Option<String>,
+    pub(crate) session: Option<String>,
+    /// The version header of a legacy client.
+    pub(crate) version: Option<&'static str>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: String,
+}
+
+impl Response {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+
+    /// Status and JSON-RPC code.
+    pub(crate) fn code(&self) -> (u16, i64) {
+        (
+            self.status,
+            self.json()["error"]["code"].as_i64().unwrap_or(0),
+        )
+    }
+}
+
+/// The metadata of a modern request.
+pub(crate) fn meta() -> Value {
+    json!({"io.modelcontextprotocol/protocolVersion": MODERN,
+           "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
+           "io.modelcontextprotocol/clientCapabilities": {}})
+}
+
+/// A modern request and the headers that go with it.
+pub(crate) fn modern(method: &str, mut params: Value) -> (Vec<(String, String)>, Value) {
+    params["_meta"] = meta();
+    let mut headers = vec![
+        ("MCP-Protocol-Version".to_owned(), MODERN.to_owned()),
+        ("Mcp-Method".to_owned(), method.to_owned()),
+    ];
+    if let Some(name) = params["name"].as_str() {
+        headers.push(("Mcp-Name".to_owned(), name.to_owned()));
+    }
+    (
+        headers,
+        json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": params}),
+    )
+}
+
+/// Owned headers as they are sent.
+pub(crate) fn refs(headers: &[(String, String)]) -> Vec<(&str, &str)> {
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
+}
+
+/// Header fields on the wire.
+pub(crate) fn lines<'a>(headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut text = String::new();
+    for (name, value) in headers {
+        text.extend([name, ": ", value, "\r\n"]);
+    }
+    text
+}
+
+impl Client {
+    /// Sends exactly this head and body.
+    pub(crate) async fn send_raw(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    /// Sends a request with the headers of a well-behaved client, `extra` on top; an empty value takes a header away.
+    pub(crate) async fn send(
+        &mut self,
+        verb: &str,
+        path: &str,
+        extra: &[(&str, &str)],
+        body: &str,
+    ) {
+        let mut headers = vec![("host", "127.0.0.1:8080".to_owned())];
+        if verb == "POST" {
+            headers.push(("content-type", "application/json".to_owned()));
+            headers.push(("accept", "application/json, text/event-stream".to_owned()));
+            headers.push(("content-length", body.len().to_string()));
+        }
+        if let Some(key) = &self.key {
+            headers.push(("authorization", format!("Bearer {key}")));
+        }
+        if let Some(session) = &self.session {
+            headers.push(("mcp-session-id", session.clone()));
+        }
+        if let Some(version) = self.version {
+            headers.push(("mcp-protocol-version", version.to_owned()));
+        }
+        headers.retain(|(name, _)| {
+            !extra
+                .iter()
+                .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        });
+        let given = extra.iter().filter(|(_, value)| !value.is_empty());
+        headers.extend(given.map(|(name, value)| (*name, (*value).to_owned())));
+        let head = lines(headers.iter().map(|(name, value)| (*name, value.as_str())));
+        self.send_raw(&format!("{verb} {path} HTTP/1.1\r\n{head}\r\n{body}"))
+            .await;
+    }
+
+    /// The next response, with a body if its length is given.
+    pub(crate) async fn receive(&mut self) -> Response {
+        let mut response = self.receive_head().await;
+        let length: usize = response
+            .headers
+            .get("content-length")
+            .map_or(0, |length| length.parse().unwrap());
+        while self.read.len() < length {
+            assert!(self.more().await, "the body ended early");
+        }
+        response.body = String::from_utf8(self.read.drain(..length).collect()).unwrap();
+        response
+    }
+
+    /// The head of the next response alone.
+    pub(crate) async fn receive_head(&mut self) -> Response {
+        let end = loop {
+            if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break at;
+            }
+            assert!(
+                self.more().await,
+                "the connection ended: {:?}",
+                String::from_utf8_lossy(&self.read)
+            );
+        };
+        let head = String::from_utf8(self.read.drain(..end + 4).collect()).unwrap();
+        let mut lines = head.lines();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        let headers: HashMap<String, String> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        Response {
+            status,
+            headers,
+            body: String::new(),
+        }
+    }
+
+    /// What comes next on a stream, chunk framing taken off; `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.read.windows(2).position(|two| two == b"\r\n") {
+                let size =
+                    usize::from_str_radix(std::str::from_utf8(&self.read[..at]).unwrap(), 16)
+                        .unwrap();
+                if self.read.len() >= at + size + 4 {
+                    let data = self.read[at + 2..at + 2 + size].to_vec();
+                    self.read.drain(..at + size + 4);
+                    return (size > 0).then(|| String::from_utf8(data).unwrap());
+                }
+            }
+            if !self.more().await {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the connection was ended by the server.
+    pub(crate) async fn is_cut(&mut self) -> bool {
+        !self.more().await
+    }
+
+    async fn more(&mut self) -> bool {
+        let mut buffer = [0_u8; 4096];
+        let read = tokio::time::timeout(Duration::from_mins(10), self.stream.read(&mut buffer));
+        let read = read.await.unwrap().unwrap_or(0);
+        self.read.extend_from_slice(&buffer[..read]);
+        read > 0
+    }
+
+    pub(crate) async fn request(
+        &mut self,
+        verb: &str,
+        path: &str,
+        extra: &[(&str, &str)],
+        body: &str,
+    ) -> Response {
+        self.send(verb, path, extra, body).await;
+        self.receive().await
+    }
+
+    /// Posts a body as it is.
+    pub(crate) async fn post(&mut self, extra: &[(&str, &str)], body: &str) -> Response {
+        self.request("POST", "/mcp", extra, body).await
+    }
+
+    /// Posts a modern request and checks the answer against the schema.
+    pub(crate) async fn modern(&mut self, method: &str, params: Value) -> Response {
+        let (headers, body) = modern(method, params);
+        let extra = refs(&headers);
+        let response = self.post(&extra, &body.to_string()).await;
+        schemas::check_answer(true, method, &response.json());
+        response
+    }
+
+    /// Posts a legacy request in the session and checks the answer against the schema.
+    pub(crate) async fn legacy(&mut self, method: &str, params: Value) -> Response {
+        let body = json!({"jsonrpc": "2.0", "id": "a", "method": method, "params": params});
+        let response = self.post(&[], &body.to_string()).await;
+        schemas::check_answer(false, method, &response.json());
+        response
+    }
+
+    /// Opens a session.
+    pub(crate) async fn initialize(&mut self, version: &'static str) -> Response {
+        let params = json!({"protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+        let response = self.legacy("initialize", params).await;
+        self.session = Some(response.header("mcp-session-id").to_owned());
+        self.version = Some(version);
+        response
+    }
+}
