@@ -9,7 +9,7 @@ mod secrets;
 pub mod simcore;
 pub mod trust;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -187,9 +187,15 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
     parts.supervise(&stop).await
 }
 
-/// The URL of the MCP endpoint.
+/// The URL of the MCP endpoint, as a client on this machine reaches it: a socket bound to every address is at the loopback one too.
 #[must_use]
-pub fn endpoint(address: SocketAddr) -> String {
+pub fn endpoint(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
     format!("http://{address}/mcp")
 }
 

@@ -147,7 +147,6 @@ impl Peer {
                 }
                 if talk.live_since.is_some_and(|since| since + LASTED <= now) {
                     talk.live_since = None;
-                    self.backoff.reset();
                     self.breaker.lasted();
                 }
             }
@@ -343,6 +342,9 @@ impl Peer {
                 controls,
             } => {
                 talk.live_since = Some(now);
+                // Pauses start over with the first good moment: a Core that blinks soon after it came back is reached at once, and
+                // one that keeps falling over meets the breaker instead.
+                self.backoff.reset();
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
