@@ -3,7 +3,6 @@
 //! A redundant pair is one world with two halves: the design runs once, and each half has its own connections and faults.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -24,9 +23,6 @@ pub(super) const OUTBOX_MAX: usize = 1_024;
 
 /// Writes remembered for inspection; older ones are forgotten.
 const WRITES_KEPT: usize = 10_000;
-
-/// How long an ending world waits for nothing: a wake-up that is never due.
-const FAR: Duration = Duration::from_secs(86_400);
 
 /// The answer to a request: its result, or a refusal.
 pub(super) type Reply = Result<Box<RawValue>, ErrorObject>;
@@ -198,7 +194,7 @@ impl World {
             .chain(self.paging.next_event())
             .chain([idle])
             .min()
-            .unwrap_or(now + FAR)
+            .unwrap_or(now)
     }
 
     /// Whether a connection's time without a frame from the client is over.
@@ -216,7 +212,7 @@ impl World {
     fn tick(&mut self, peer: Peer, now: Instant) {
         self.advance(now);
         let status = self.engine_status_frame(peer.half);
-        let World { plant, halves, .. } = self;
+        let Self { plant, halves, .. } = self;
         let Some(half) = halves.get_mut(peer.half) else {
             return;
         };

@@ -318,6 +318,7 @@ mod tests {
                     string_min: None,
                     string_max: None,
                     string: facts.string.map(crate::wire::jsonrpc::Text::into_owned),
+                    values: Vec::new(),
                     position: None,
                     direction: None,
                 })
