@@ -1,5 +1,12 @@
 //! The official client, `@q-sys/qrwc`, against the simulated Core: the simulated Core is true only if real clients accept it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a fault is a failed test, and what the scripts say is printed"
+)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -68,7 +75,7 @@ impl Bench {
             .args(arguments)
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+        let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
         let output = output
             .expect("the script does not end")
             .expect("node is not installed: tests/run needs it");

@@ -442,6 +442,10 @@ fn clock(seconds: f64) -> String {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::float_cmp,
+    reason = "both sides are rounded to the same precision"
+)]
 mod tests {
     use tokio::time::Instant;
 
