@@ -1,4 +1,4 @@
-//! A design as a designer makes it: components, named controls, snapshot banks, paging. Running it is for [`super::plant`].
+//! A design as a designer makes it: components, named controls, snapshot banks, paging. Running it is for `plant`.
 
 pub use super::control::{Control, Kind, Look, Unit};
 pub use super::designs::{generated, venue};
