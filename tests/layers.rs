@@ -1,5 +1,10 @@
 //! Holds the direction of dependencies: a layer may look down, never up, and only demo, simcore and tests reach the simulated Core.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read the sources has failed"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

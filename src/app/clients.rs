@@ -39,7 +39,10 @@ fn bearer(key: &str) -> String {
 
 fn indented(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -51,7 +54,10 @@ mod tests {
         let text = configurations("http://127.0.0.1:8080/mcp", "rh_key");
         assert_eq!(text.matches("http://127.0.0.1:8080/mcp").count(), 4);
         assert_eq!(text.matches("Bearer rh_key").count(), 4);
-        let blocks: Vec<_> = text.split("\n\n").filter(|block| block.starts_with("  {")).collect();
+        let blocks: Vec<_> = text
+            .split("\n\n")
+            .filter(|block| block.starts_with("  {"))
+            .collect();
         assert_eq!(blocks.len(), 3);
         for block in blocks {
             serde_json::from_str::<Value>(block).unwrap();

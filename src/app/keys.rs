@@ -20,8 +20,14 @@ pub fn key_file(data: &Path) -> KeyFile {
 ///
 /// The name is taken or unusable, or the file cannot be written.
 pub fn new(data: &Path, name: &str, role: Role) -> anyhow::Result<String> {
-    file::make_private_folder(data).with_context(|| format!("could not make the folder {}", data.display()))?;
-    let wanted = NewKey { name: name.to_owned(), role, scopes: None, expires: None };
+    file::make_private_folder(data)
+        .with_context(|| format!("could not make the folder {}", data.display()))?;
+    let wanted = NewKey {
+        name: name.to_owned(),
+        role,
+        scopes: None,
+        expires: None,
+    };
     let key = key_file(data).create(&wanted)?;
     Ok(format!(
         "Key of \"{name}\" ({role}), shown this once:\n\n  {key}\n\nClients send it as `Authorization: Bearer {key}`. A running service knows it within seconds.",
@@ -38,9 +44,15 @@ pub fn new(data: &Path, name: &str, role: Role) -> anyhow::Result<String> {
 pub fn list(data: &Path) -> anyhow::Result<String> {
     let keys = key_file(data).list()?;
     if keys.is_empty() {
-        return Ok("There is no key yet. Make one: rackhand key new --name \"FOH laptop\" --role operator".to_owned());
+        return Ok(
+            "There is no key yet. Make one: rackhand key new --name \"FOH laptop\" --role operator"
+                .to_owned(),
+        );
     }
-    let lines: Vec<_> = keys.iter().map(|key| format!("{:<10} {}", key.role.as_str(), key.name)).collect();
+    let lines: Vec<_> = keys
+        .iter()
+        .map(|key| format!("{:<10} {}", key.role.as_str(), key.name))
+        .collect();
     Ok(lines.join("\n"))
 }
 
@@ -51,5 +63,7 @@ pub fn list(data: &Path) -> anyhow::Result<String> {
 /// There is no such key, or the file cannot be written.
 pub fn revoke(data: &Path, name: &str) -> anyhow::Result<String> {
     key_file(data).revoke(name)?;
-    Ok(format!("The key of \"{name}\" is revoked. A running service refuses it within seconds."))
+    Ok(format!(
+        "The key of \"{name}\" is revoked. A running service refuses it within seconds."
+    ))
 }

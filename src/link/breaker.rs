@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn breaker() -> (Breaker, Instant) {
         (Breaker::new(5, 3, MINUTE), Instant::now())

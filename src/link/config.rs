@@ -41,7 +41,7 @@ pub(crate) const LASTED: Duration = Duration::from_secs(30);
 
 /// Pause before a Core that refused key or PIN is tried again, ±20 %: a wrong key must cause no storm, but a Core that boots can look
 /// like one.
-pub(crate) const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_mins(5);
 
 /// Everything that a link is told at its start.
 #[derive(Debug, Clone)]
@@ -87,7 +87,7 @@ impl Default for LinkConfig {
             breaker: BreakerConfig {
                 failures: 5,
                 successes: 3,
-                open_max: Duration::from_secs(60),
+                open_max: Duration::from_mins(1),
             },
         }
     }

@@ -38,16 +38,20 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         config: LinkConfig,
-        dial: &Arc<dyn Dial>,
+        dial: Arc<dyn Dial>,
         sink: Arc<dyn ChangeSink>,
         stop: Stop,
         (commands, watched): (mpsc::Receiver<Command>, Arc<Watched>),
     ) -> (Self, watch::Receiver<LinkStatus>) {
         let now = Instant::now();
         let config = Arc::new(config);
-        let addresses = config.addresses.iter().take(CORES_PER_SYSTEM_MAX);
+        let addresses = config
+            .addresses
+            .clone()
+            .into_iter()
+            .take(CORES_PER_SYSTEM_MAX);
         let peers = addresses
-            .map(|address| Peer::new(Arc::clone(&config), Arc::clone(dial), address.clone(), now))
+            .map(move |address| Peer::new(Arc::clone(&config), Arc::clone(&dial), address, now))
             .collect();
         let (status, receiver) = watch::channel(LinkStatus::new(String::new(), now));
         let driver = Self {

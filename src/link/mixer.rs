@@ -110,7 +110,7 @@ fn call(
         name: mixer.to_string(),
         target,
         value,
-        ramp: (!over.is_zero()).then(|| over.as_secs_f64()),
+        ramp: (!over.is_zero()).then_some(over.as_secs_f64()),
     }
 }
 

@@ -53,7 +53,7 @@ pub struct Link {
 /// Starts the link of one system: one Core, or both Cores of a redundant pair. The task ends at `stop`, or when every handle is gone.
 pub fn spawn(
     config: LinkConfig,
-    dial: &Arc<dyn Dial>,
+    dial: Arc<dyn Dial>,
     sink: Arc<dyn ChangeSink>,
     stop: Stop,
     tasks: &mut JoinSet<&'static str>,

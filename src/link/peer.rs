@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -20,10 +21,13 @@ use crate::model::change::ChangeSink;
 use crate::model::name::ControlRef;
 use crate::wire::qrc::Request;
 
+/// While a person has to decide about a certificate, how often to look whether somebody has.
+const TRUST_ASKED_EVERY: Duration = Duration::from_secs(5);
+
 /// What a Core's link is busy with.
 enum Work {
-    /// Nothing until this moment; without one, until a person decides.
-    Resting(Option<Instant>),
+    /// Nothing until this moment.
+    Resting(Instant),
     Probing(BoxFuture<'static, bool>),
     Dialling(BoxFuture<'static, Result<Connected, ConnectError>>),
     Connected(Box<Talk>),
@@ -74,7 +78,7 @@ impl Peer {
     ) -> Self {
         let rules = &config.breaker;
         Self {
-            work: Work::Resting(Some(now)),
+            work: Work::Resting(now),
             breaker: Breaker::new(rules.failures, rules.successes, rules.open_max),
             backoff: Backoff::new(RETRY_FIRST, config.timing.retry_max),
             oversize: Oversize::default(),
@@ -111,7 +115,7 @@ impl Peer {
                         self.status.address
                     );
                 }
-                self.work = Work::Resting(Some(now));
+                self.work = Work::Resting(now);
             }
             Progress::Dialled(Ok(connected)) => self.connected(now, connected),
             Progress::Dialled(Err(fault)) => self.not_connected(now, &fault),
@@ -135,7 +139,7 @@ impl Peer {
 
     pub(super) fn timeout(&mut self, now: Instant, sink: &dyn ChangeSink) {
         match &mut self.work {
-            Work::Resting(Some(until)) if *until <= now => self.begin(now),
+            Work::Resting(until) if *until <= now => self.wake(now),
             Work::Resting(_) | Work::Probing(_) | Work::Dialling(_) => {}
             Work::Connected(talk) => {
                 if talk.session.next_deadline() <= now {
@@ -153,7 +157,7 @@ impl Peer {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.work {
-            Work::Resting(until) => *until,
+            Work::Resting(until) => Some(*until),
             Work::Probing(_) | Work::Dialling(_) => None,
             Work::Connected(talk) => {
                 let deadline = talk.session.next_deadline();
@@ -165,13 +169,27 @@ impl Peer {
         }
     }
 
+    fn wake(&mut self, now: Instant) {
+        let shown = self.status.untrusted_fingerprint.take();
+        match (&self.config.trust, shown) {
+            (TlsTrust::Pin(store), Some(shown))
+                if store.pinned(&self.status.address).as_deref() != Some(&*shown) =>
+            {
+                self.status.untrusted_fingerprint = Some(shown);
+                self.work = Work::Resting(now + TRUST_ASKED_EVERY);
+            }
+            _ => self.begin(now),
+        }
+    }
+
     fn begin(&mut self, now: Instant) {
         match self.breaker.admit(now) {
-            Admission::Wait(until) => self.work = Work::Resting(Some(until)),
+            Admission::Wait(until) => self.work = Work::Resting(until),
             Admission::Probe => self.work = Work::Probing(Box::pin(self.route.clone().probe())),
             Admission::Go | Admission::Trial => {
                 self.status.attempts += 1;
                 self.status.retry_at = None;
+                self.status.untrusted_fingerprint = None;
                 self.work = Work::Dialling(Box::pin(self.route.clone().connect()));
                 self.enter(now, LinkState::Connecting);
             }
@@ -185,7 +203,6 @@ impl Peer {
             first_seen,
         } = connected;
         self.route.last_good = Some(transport);
-        self.status.untrusted_fingerprint = None;
         if let Some(fingerprint) = first_seen {
             self.pin(&fingerprint);
         }
@@ -222,12 +239,13 @@ impl Peer {
     fn not_connected(&mut self, now: Instant, fault: &ConnectError) {
         if let ConnectError::Untrusted { fingerprint } = fault {
             self.status.untrusted_fingerprint = Some(fingerprint.clone());
-            self.refused(now, &fault.to_string(), None);
+            self.refused(now, &fault.to_string(), now + TRUST_ASKED_EVERY);
+            self.status.retry_at = None;
         } else if fault.is_refusal() {
             self.refused(
                 now,
                 &fault.to_string(),
-                Some(now + jittered(REFUSED_PAUSE, random_unit())),
+                now + jittered(REFUSED_PAUSE, random_unit()),
             );
         } else {
             self.failed(now, &fault.to_string(), fault.has_reached());
@@ -235,7 +253,7 @@ impl Peer {
     }
 
     /// The Core does not want this client as it is: trying often would help nobody.
-    fn refused(&mut self, now: Instant, fault: &str, retry_at: Option<Instant>) {
+    fn refused(&mut self, now: Instant, fault: &str, retry_at: Instant) {
         if self.breaker.state() == BreakerState::HalfOpen {
             self.breaker.failed(now, true, random_unit());
         }
@@ -265,14 +283,17 @@ impl Peer {
         } else {
             tracing::warn!("No link to the Core at {address}: {fault}");
         }
-        self.rest(now, LinkState::Backoff, fault, Some(retry_at));
+        self.rest(now, LinkState::Backoff, fault, retry_at);
     }
 
-    fn rest(&mut self, now: Instant, state: LinkState, fault: &str, until: Option<Instant>) {
+    fn rest(&mut self, now: Instant, state: LinkState, fault: &str, until: Instant) {
         self.work = Work::Resting(until);
         fault.clone_into(&mut self.status.last_fault);
-        self.status.retry_at =
-            until.map(|until| self.breaker.open_until().unwrap_or(until).max(until));
+        self.status.retry_at = Some(
+            self.breaker
+                .open_until()
+                .map_or(until, |open| open.max(until)),
+        );
         self.status.change_groups = 0;
         self.enter(now, state);
     }
@@ -353,14 +374,10 @@ impl Peer {
             );
         }
         if refused {
-            self.refused(
-                now,
-                fault,
-                Some(now + jittered(REFUSED_PAUSE, random_unit())),
-            );
+            self.refused(now, fault, now + jittered(REFUSED_PAUSE, random_unit()));
         } else if has_lasted {
             let retry_at = now + self.backoff.next_delay(random_unit());
-            self.rest(now, LinkState::Backoff, fault, Some(retry_at));
+            self.rest(now, LinkState::Backoff, fault, retry_at);
         } else {
             self.failed(now, fault, true);
         }
@@ -441,11 +458,11 @@ impl Peer {
             (_, BreakerState::Open | BreakerState::HalfOpen) => CommandError::BreakerOpen {
                 retry_in: until(self.breaker.open_until()),
             },
-            (Work::Resting(None), BreakerState::Closed) => CommandError::Down {
-                retry_in: REFUSED_PAUSE,
-            },
-            (Work::Resting(at), BreakerState::Closed) => CommandError::Down {
-                retry_in: until(*at),
+            (Work::Resting(_), BreakerState::Closed) => CommandError::Down {
+                retry_in: self
+                    .status
+                    .retry_at
+                    .map_or(REFUSED_PAUSE, |at| until(Some(at))),
             },
             (_, BreakerState::Closed) => CommandError::Down { retry_in: SOON },
         }

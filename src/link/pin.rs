@@ -14,11 +14,13 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use sha2::{Digest, Sha256};
 
 use super::config::TlsTrust;
+pub use super::dial::shown_by;
 use super::error::ConnectError;
 
 /// Remembers which certificate a Core showed. The program keeps it beside its keys, so that losing the store of values loses no trust.
 pub trait FingerprintStore: fmt::Debug + Send + Sync {
-    /// The SHA-256, in lower-case hex, that is pinned for a Core's address, if one is.
+    /// The SHA-256, in lower-case hex, that is pinned for a Core's address, if one is. While a link waits for a person, it asks every few
+    /// seconds, so that another process may decide too.
     fn pinned(&self, address: &str) -> Option<String>;
 
     /// Pins another one.
@@ -51,10 +53,13 @@ impl FingerprintStore for MemoryFingerprints {
 /// SHA-256 of a certificate, lower-case hex.
 #[must_use]
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    Sha256::digest(certificate)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    use fmt::Write;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(certificate) {
+        // Writing to a string cannot fail.
+        let _written = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// The TLS configuration for one attempt.

@@ -28,7 +28,7 @@ pub struct Ceiling {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {problem}")]
 pub struct ConfigFault {
-    /// Where the rule stands, below the `safety` table: `protected[2]`, `ceilings[0].pattern`.
+    /// Where the rule stands, below the `safety` table: `protected[2]`, `ceiling[0].pattern`.
     pub key: String,
     /// What is wrong with it.
     pub problem: String,

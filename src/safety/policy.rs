@@ -19,6 +19,10 @@ const SAME_VALUE: f64 = 1e-3;
 /// this control to be converted so. Positions of frequencies and times are logarithmic.
 const STRAIGHT_LINE: f64 = 0.01;
 
+/// How far from the ends of its way, as a share of it, the present position has to be to tell a straight line from another law: near the
+/// ends all laws agree to within [`STRAIGHT_LINE`].
+const TELLING: f64 = 0.05;
+
 /// Choices named in a refusal.
 const CHOICES_SHOWN: usize = 20;
 
@@ -110,9 +114,9 @@ impl Policy {
         }
         let mut ceilings = Vec::new();
         for (index, ceiling) in config.ceilings.iter().enumerate() {
-            let key = |field: &str| format!("ceilings[{index}].{field}");
+            let key = |field: &str| format!("ceiling[{index}].{field}");
             if !ceiling.max_value.is_finite() {
-                fault(key("max-value"), "it must be a number".into());
+                fault(key("max"), "it must be a number".into());
             }
             if ceiling
                 .max_step_up
@@ -370,8 +374,7 @@ fn value_at(control: &ControlView, position: f64, present: Option<&Present<'_>>)
         return Some(high);
     }
     let (value, at) = (present?.value?, present?.position?);
-    // At the ends every law agrees, so that the present value there proves nothing.
-    let is_telling = (STRAIGHT_LINE..=1.0 - STRAIGHT_LINE).contains(&at);
+    let is_telling = (TELLING..=1.0 - TELLING).contains(&at);
     let is_straight = (low + at * span - value).abs() <= STRAIGHT_LINE * span;
     (is_telling && is_straight).then_some(low + position * span)
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::limits::RAMP_MAX_SECS;
 use crate::model::control::{ControlKind, Direction, Quality};
@@ -88,9 +90,9 @@ fn every_bad_rule_is_reported_with_its_place() {
         [
             "protected[1]",
             "protected[2]",
-            "ceilings[0].max-value",
-            "ceilings[0].max-step-up",
-            "ceilings[0].pattern"
+            "ceiling[0].max",
+            "ceiling[0].max-step-up",
+            "ceiling[0].pattern"
         ]
     );
 }
@@ -194,6 +196,26 @@ fn under_a_ceiling_what_cannot_be_converted_is_refused() {
 }
 
 #[test]
+fn near_an_end_of_its_way_a_position_proves_no_straight_line() {
+    let policy = policy(&[], &[("*", 0.6, None)]);
+    let mut level = control("C/x", ControlKind::Float);
+    level.range = Some((0.0, 1.0));
+    let write = Write::Position(0.5);
+    let proposal = Proposal {
+        control: &level,
+        write: &write,
+        ramp_secs: 0.0,
+        expect: None,
+    };
+    // A law that rises early: at half of the way it is at 0.875, above the ceiling.
+    let rising = |at: f64| present(1.0 - (1.0 - at).powi(3), at);
+    for at in [0.001, 0.2, 0.5, 0.95, 0.99, 0.999] {
+        let verdict = policy.judge(&proposal, Some(&rising(at)));
+        assert_eq!(verdict, Err(Refusal::CannotBeJudged), "at {at}");
+    }
+}
+
+#[test]
 fn a_step_up_is_measured_from_a_fresh_reading() {
     let policy = policy(&[], &[("*", 0.0, Some(6.0))]);
     let gain = control("Gain/gain", ControlKind::Float);
@@ -293,4 +315,26 @@ fn a_ramp_is_bounded_and_only_for_numbers() {
         judge(ControlKind::Boolean, Write::Switch(true), 0.0),
         Ok(())
     );
+}
+
+proptest! {
+    #[test]
+    fn nothing_above_a_ceiling_passes_whatever_the_form(
+        asked in -120.0_f64..40.0, position in -0.2_f64..1.2, ceiling in -100.0_f64..20.0, now in 0.0_f64..=1.0,
+        form in 0_u8..4,
+    ) {
+        let policy = policy(&[], &[("*", ceiling, None)]);
+        let gain = control("Gain/gain", ControlKind::Float);
+        let (write, level) = match form {
+            0 => (Write::Value(asked), asked),
+            1 => (Write::Position(position), -100.0 + 120.0 * position),
+            2 => (Write::Switch(true), 1.0),
+            _ => (Write::Text(format!("{asked}dB")), asked),
+        };
+        let proposal = Proposal { control: &gain, write: &write, ramp_secs: 0.0, expect: None };
+        let verdict = policy.judge(&proposal, Some(&present(-100.0 + 120.0 * now, now)));
+        if verdict.is_ok() {
+            prop_assert!(level <= ceiling + 1e-9 && (-100.0..=20.0).contains(&level));
+        }
+    }
 }

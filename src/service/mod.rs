@@ -2,8 +2,8 @@
 
 pub mod arguments;
 pub mod fault;
-pub mod registry;
 pub mod qsys;
+pub mod registry;
 
 use std::sync::Arc;
 

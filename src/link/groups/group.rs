@@ -33,6 +33,19 @@ pub(super) enum Polling {
     Pushed(Instant),
 }
 
+/// How far the Core has come with a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// It does not know the group.
+    Planned,
+    /// At least one registration was answered well.
+    Registered,
+    /// Every control in it has been reported since it was registered.
+    Settled,
+    /// It was polled since everything was last confirmed, besides.
+    Confirmed,
+}
+
 /// The controls of one component, their names joined: a design has tens of thousands, and the plan is kept as long as the link.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -53,17 +66,12 @@ pub(super) struct Group {
     pub(super) id: String,
     pub(super) role: Role,
     pub(super) members: usize,
-    /// At least one registration was answered well, so that the Core knows the group.
-    pub(super) registered: bool,
+    pub(super) stage: Stage,
     /// Registrations on the wire.
     pub(super) adding: usize,
     /// Controls that were registered, or are being, since the last poll was sent.
     pub(super) unpolled: usize,
     pub(super) polling: Polling,
-    /// Every control in it has been reported since it was registered.
-    pub(super) settled: bool,
-    /// It was polled since everything was last confirmed.
-    pub(super) confirmed: bool,
     interval: Duration,
     auto_poll: bool,
     invalidate: bool,
@@ -88,12 +96,10 @@ impl Group {
             id: format!("rackhand-{word}-{}", key.0),
             role,
             members: 0,
-            registered: false,
+            stage: Stage::Planned,
             adding: 0,
             unpolled: 0,
             polling: Polling::Due(now),
-            settled: false,
-            confirmed: false,
             interval,
             auto_poll,
             invalidate: false,
@@ -126,7 +132,7 @@ impl Group {
             names: joined.into(),
         };
         self.members += len;
-        self.settled = false;
+        self.unsettle();
         queue.extend(chunks(self.key, self.batches.len(), len));
         self.batches.push((batch, len));
     }
@@ -135,15 +141,28 @@ impl Group {
         self.batches.get(chunk.batch).map(|(batch, _)| batch)
     }
 
-    /// Everything in the group, to be registered once more.
-    pub(super) fn forgotten(&mut self, now: Instant, queue: &mut VecDeque<Chunk>) {
-        self.registered = false;
-        self.settled = false;
-        self.confirmed = false;
+    /// Something is to be registered that has not been reported yet.
+    pub(super) fn unsettle(&mut self) {
+        self.stage = self.stage.min(Stage::Registered);
+    }
+
+    pub(super) fn is_registered(&self) -> bool {
+        self.stage >= Stage::Registered
+    }
+
+    /// Everything in the group, to be registered once more. `is_answered` tells that its poll is not on the wire.
+    pub(super) fn forgotten(
+        &mut self,
+        now: Instant,
+        is_answered: bool,
+        queue: &mut VecDeque<Chunk>,
+    ) {
+        self.stage = Stage::Planned;
         self.unpolled = 0;
         self.invalidate = false;
-        self.polling = Polling::Due(now);
-        queue.retain(|chunk| chunk.group != self.key);
+        if is_answered || self.polling != Polling::Asked {
+            self.polling = Polling::Due(now);
+        }
         for (at, (_, len)) in self.batches.iter().enumerate() {
             queue.extend(chunks(self.key, at, *len));
         }
@@ -154,7 +173,7 @@ impl Group {
         let Polling::Due(at) = self.polling else {
             return None;
         };
-        if !self.registered || self.adding > 0 || (queued && !blocked) {
+        if !self.is_registered() || self.adding > 0 || (queued && !blocked) {
             return None;
         }
         let fresh = self.unpolled > 0;
@@ -165,7 +184,7 @@ impl Group {
             self.invalidate = false;
             return Some(Ask::Invalidate(self.key));
         }
-        if self.auto_poll && self.settled && !fresh {
+        if self.auto_poll && self.stage >= Stage::Settled && !fresh {
             self.polling = Polling::PushAsked;
             return Some(Ask::AutoPoll(self.key));
         }
@@ -175,8 +194,8 @@ impl Group {
     }
 
     /// Whether nothing but the clock keeps the next poll back.
-    pub(super) const fn waits_for_time(&self, queued: bool) -> bool {
-        self.registered && self.adding == 0 && self.unpolled == 0 && !queued
+    pub(super) fn waits_for_time(&self, queued: bool) -> bool {
+        self.is_registered() && self.adding == 0 && self.unpolled == 0 && !queued
     }
 
     /// The Core reported what changed. `queued` as above.
@@ -187,10 +206,10 @@ impl Group {
             Polling::PushAsked => Polling::PushAsked,
             Polling::Due(_) | Polling::Asked => Polling::Due(now + self.interval),
         };
-        if self.adding == 0 && self.unpolled == 0 && !queued && !self.invalidate {
-            self.settled = true;
+        let all_reported = self.adding == 0 && self.unpolled == 0 && !queued && !self.invalidate;
+        if all_reported && self.is_registered() {
+            self.stage = Stage::Confirmed;
         }
-        self.confirmed = self.settled;
     }
 
     /// Pushes do not come, or not any more: from now on it is polled, and everything is reported once, for a push may have been lost.
@@ -217,7 +236,7 @@ impl Group {
 
     /// Whether nothing more is to be waited for: all is reported, or the Core refused all of it.
     pub(super) fn is_complete(&self, queued: bool) -> bool {
-        self.settled || (!self.registered && self.adding == 0 && !queued)
+        self.stage >= Stage::Settled || (!self.is_registered() && self.adding == 0 && !queued)
     }
 }
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::group::{Group, Polling, Role};
+use self::group::{Group, Polling, Role, Stage};
 use crate::limits::{
     ADDED_PER_POLL_MAX, ADDS_IN_FLIGHT_MAX, CONTROLS_MAX, GROUP_CONTROLS_MAX, NAME_MAX_BYTES,
 };
-use crate::model::name::ControlRef;
+use crate::model::name::{ComponentName, ControlRef};
 use crate::wire::qrc::{
     ComponentGet, GROUPS_PER_CONNECTION_MAX, GroupAddComponent, GroupControls, GroupId, GroupRate,
     Named, Request,
@@ -77,12 +77,18 @@ pub(crate) struct GiveUp;
 
 /// The plan: groups, what is in them, and what is still to be registered.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the groups of the plan are its groups"
+)]
 pub(crate) struct Groups {
     pace: Pace,
     next_key: u32,
     /// Slow ones first; the fast one, if there is one, is the last.
     groups: heapless::Vec<Group, GROUPS_PER_CONNECTION_MAX>,
     queue: VecDeque<Chunk>,
+    /// Registrations on the wire, those for a group that has ended meanwhile included.
+    adding: usize,
     ended: Vec<String>,
     watched: BTreeSet<ControlRef>,
     left_out: usize,
@@ -95,6 +101,7 @@ impl Groups {
             next_key: 0,
             groups: heapless::Vec::new(),
             queue: VecDeque::new(),
+            adding: 0,
             ended: Vec::new(),
             watched: BTreeSet::new(),
             left_out: 0,
@@ -103,7 +110,7 @@ impl Groups {
 
     /// Throws the plan away. Groups that the Core may still hold are ended before others are made: four is all a connection has.
     pub(crate) fn start_over(&mut self) {
-        let known = |group: &&Group| group.registered || group.adding > 0;
+        let known = |group: &&Group| group.is_registered() || group.adding > 0;
         let ids = self
             .groups
             .iter()
@@ -112,6 +119,7 @@ impl Groups {
         self.ended.extend(ids);
         self.groups.clear();
         self.queue.clear();
+        self.adding = 0;
         self.watched.clear();
         self.left_out = 0;
     }
@@ -148,18 +156,18 @@ impl Groups {
             return Some(Ask::Destroy(id));
         }
         let unpolled: usize = self.groups.iter().map(|group| group.unpolled).sum();
-        let adding: usize = self.groups.iter().map(|group| group.adding).sum();
         let waits_for_poll =
             |chunk: &Chunk| unpolled > 0 && unpolled + chunk.len > ADDED_PER_POLL_MAX;
         let blocked = self.queue.front().is_some_and(waits_for_poll);
         if !blocked
-            && adding < ADDS_IN_FLIGHT_MAX
+            && self.adding < ADDS_IN_FLIGHT_MAX
             && let Some(chunk) = self.queue.pop_front()
         {
             let group = self.group(chunk.group)?;
             group.adding += 1;
             group.unpolled += chunk.len;
-            group.settled = false;
+            group.unsettle();
+            self.adding += 1;
             return Some(Ask::Add(chunk));
         }
         let queue = &self.queue;
@@ -204,9 +212,10 @@ impl Groups {
 
     /// A registration was answered well.
     pub(crate) fn added(&mut self, chunk: &Chunk) {
+        self.adding = self.adding.saturating_sub(1);
         if let Some(group) = self.group(chunk.group) {
             group.adding = group.adding.saturating_sub(1);
-            group.registered = true;
+            group.stage = group.stage.max(Stage::Registered);
         }
     }
 
@@ -247,6 +256,7 @@ impl Groups {
     }
 
     fn not_added(&mut self, chunk: &Chunk) -> Option<&mut Group> {
+        self.adding = self.adding.saturating_sub(1);
         let group = self.group(chunk.group)?;
         group.adding = group.adding.saturating_sub(1);
         group.unpolled = group.unpolled.saturating_sub(chunk.len);
@@ -260,17 +270,17 @@ impl Groups {
             return false;
         };
         group.polled(now, queued);
-        let slow = |group: &&mut Group| group.role == Role::Slow && group.registered;
+        let slow = |group: &&mut Group| group.role == Role::Slow && group.is_registered();
         let all = self.is_complete()
             && self
                 .groups
                 .iter_mut()
                 .filter(slow)
-                .all(|group| group.confirmed);
+                .all(|group| group.stage == Stage::Confirmed);
         if all {
             self.groups
                 .iter_mut()
-                .for_each(|group| group.confirmed = false);
+                .for_each(|group| group.stage = group.stage.min(Stage::Settled));
         }
         all
     }
@@ -298,13 +308,14 @@ impl Groups {
         })
     }
 
-    /// The Core does not know the group any more: it is made again.
+    /// The Core does not know the group any more. It forgets all of them at once, and what was registered since may have made one anew
+    /// with a part of its controls: so all are made again.
     pub(crate) fn forgotten(&mut self, now: Instant, key: GroupKey) -> Result<(), GiveUp> {
-        let found = self.groups.iter_mut().find(|group| group.key == key);
-        found.map_or(Ok(()), |group| {
-            group.forgotten(now, &mut self.queue);
-            group.faulted()
-        })
+        self.queue.clear();
+        for group in &mut self.groups {
+            group.forgotten(now, group.key == key, &mut self.queue);
+        }
+        self.group(key).map_or(Ok(()), Group::faulted)
     }
 
     /// What came of asking the Core to push.
@@ -352,7 +363,7 @@ impl Groups {
         }
         let mut fresh: BTreeMap<Option<&str>, Vec<&str>> = BTreeMap::new();
         for control in wanted.difference(&self.watched) {
-            let component = control.component.as_ref().map(|name| name.as_str());
+            let component = control.component.as_ref().map(ComponentName::as_str);
             fresh
                 .entry(component)
                 .or_default()
@@ -392,7 +403,10 @@ impl Groups {
 
     /// Groups that the Core knows.
     pub(crate) fn registered(&self) -> usize {
-        self.groups.iter().filter(|group| group.registered).count()
+        self.groups
+            .iter()
+            .filter(|group| group.is_registered())
+            .count()
     }
 
     /// Controls for which there was no room.

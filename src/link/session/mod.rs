@@ -248,7 +248,7 @@ impl Session {
         let refusal = outcome.as_ref().err().map(|error| error.code);
         match (waiting.purpose, outcome) {
             (Purpose::Command(waiter), outcome) => {
-                self.command_answered(now, waiter, outcome, sink)
+                self.command_answered(now, waiter, outcome, sink);
             }
             (Purpose::Logon, outcome) => return self.logon_answered(now, outcome, sink),
             // What the question was about does not matter: the Core answers none of them. See below.

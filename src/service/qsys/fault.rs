@@ -10,7 +10,7 @@ use crate::service::{FaultCode, ToolFault};
 use crate::wire::jsonrpc::code as rpc;
 use crate::wire::qrc::code as qrc;
 
-/// One thing that is wrong with the arguments.
+/// One thing that is wrong with the arguments; `path` is the argument's name.
 pub(super) fn bad_argument(path: &str, problem: impl Into<String>, hint: &str) -> ToolFault {
     let problem = problem.into();
     ToolFault::new(
@@ -18,7 +18,7 @@ pub(super) fn bad_argument(path: &str, problem: impl Into<String>, hint: &str) -
         format!("`{path}`: {problem}."),
         hint,
     )
-    .with_data(json!([{ "path": path, "problem": problem, "hint": hint }]))
+    .with_data(json!([{ "path": format!("/{path}"), "problem": problem, "hint": hint }]))
 }
 
 /// A link that did not do what was asked.

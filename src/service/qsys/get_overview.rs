@@ -224,10 +224,10 @@ fn look_up(core: &Core, component: &str, control: &str) -> Option<ControlView> {
 
 fn trouble(core: &Core, view: &ComponentView) -> Option<Fault> {
     let status = look_up(core, &view.name, "status")?;
-    let code = status.reading.value?;
-    (status.kind == ControlKind::Status && code != 0.0).then(|| Fault {
+    let number = status.reading.value?;
+    (status.kind == ControlKind::Status && number != 0.0).then(|| Fault {
         component: view.name.to_string(),
-        code,
+        code: number,
         text: shown_text(&status.reading.string),
         quality: status.reading.quality.into(),
     })

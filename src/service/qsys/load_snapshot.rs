@@ -95,7 +95,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         check(&arguments)?;
         let found = controller(core, &arguments.bank)?;
         tracing::info!(core = %core.name, caller = %call.caller.name, bank = %arguments.bank, number = arguments.number, reason,
-            "a client loads a snapshot");
+            "a client asks for a snapshot");
         match found {
             Some(view) => {
                 let slots = slots(core, &view.name);
@@ -273,4 +273,95 @@ async fn by_method(core: &Core, policy: &Policy, arguments: &Arguments) -> Outco
         arguments.number, arguments.bank
     );
     Ok(answer::answer(answer::whole(&answer)?, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::link::CommandError;
+    use crate::safety::SafetyConfig;
+    use crate::service::qsys::testing::{Bed, Next, bed, bed_with};
+    use crate::wire::qrc::{Method, Request};
+
+    async fn load(bed: &Bed, bank: &str, number: u32) -> Result<Value, ToolFault> {
+        let arguments = json!({ "bank": bank, "number": number, "reason": "test" });
+        bed.call("qsys_load_snapshot", arguments).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visible_controller_is_triggered_and_its_state_read_back() {
+        let bed = bed();
+        let answer = load(&bed, "Scenes", 1).await.unwrap();
+        assert_eq!(
+            (&answer["via"], &answer["state"]),
+            (&json!("controller"), &json!("matching"))
+        );
+        let Request::ComponentSet(set) = &bed.requests()[0] else {
+            panic!("no write was sent");
+        };
+        assert_eq!(set.controls[0].name, "load.1");
+        assert_eq!(set.controls[0].value, Some(Scalar::Number(1.0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bank_without_a_controller_goes_by_the_cores_method() {
+        let bed = bed();
+        let answer = load(&bed, "Bank A", 2).await.unwrap();
+        assert_eq!(
+            (&answer["via"], &answer["state"]),
+            (&json!("method"), &json!("unknown"))
+        );
+        assert_eq!(bed.methods(), ["Snapshot.Load"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn both_ways_are_judged_by_the_same_pattern() {
+        let bed = bed_with(&SafetyConfig {
+            writes: true,
+            protected: vec!["*/load.3".into()],
+            ceilings: Vec::new(),
+        });
+        for bank in ["Scenes", "Bank A"] {
+            let fault = load(&bed, bank, 3).await.unwrap_err();
+            assert_eq!(fault.code, FaultCode::Protected);
+        }
+        assert!(bed.requests().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_recalled_says_what_can() {
+        let bed = bed();
+        let fault = load(&bed, "Scenes", 9).await.unwrap_err();
+        assert_eq!(
+            (fault.code, &fault.data["nearest"]),
+            (FaultCode::NotFound, &json!([1, 2, 3]))
+        );
+        let fault = load(&bed, "Main Gain", 1).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::BadArguments);
+        let ramp = json!({ "bank": "Scenes", "number": 1, "ramp_s": 5, "reason": "test" });
+        let fault = bed.call("qsys_load_snapshot", ramp).await.unwrap_err();
+        assert!(
+            fault.problem.contains("ramp time of 2 s"),
+            "{}",
+            fault.problem
+        );
+        assert!(bed.requests().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_not_sent_again() {
+        let bed = bed();
+        bed.expect([Next::Lost]);
+        let fault = load(&bed, "Scenes", 2).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::OutcomeUnknown);
+        bed.expect([Next::Error(CommandError::OutcomeUnknown {
+            method: Method::SnapshotLoad,
+        })]);
+        let fault = load(&bed, "Bank A", 2).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::OutcomeUnknown);
+        let writes = |method: &&&str| **method != "Component.Get";
+        assert_eq!(bed.methods().iter().filter(writes).count(), 2);
+    }
 }

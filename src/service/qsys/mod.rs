@@ -14,6 +14,10 @@ mod resolve;
 mod schema;
 mod search;
 mod set_controls;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod wait_for_change;
 mod write;

@@ -1,5 +1,8 @@
 //! `qsys_set_controls`: writes, all judged before the first is sent.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use futures_util::future::BoxFuture;
@@ -352,7 +355,7 @@ fn all_troubles(mut troubles: Vec<Trouble>, count: usize) -> ToolFault {
         .iter()
         .map(|trouble| {
             json!({
-                "path": format!("changes[{}]", trouble.index),
+                "path": format!("/changes/{}", trouble.index),
                 "control": trouble.subject,
                 "code": trouble.fault.code.as_str(),
                 "problem": trouble.fault.problem,

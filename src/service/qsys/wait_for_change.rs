@@ -191,6 +191,9 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         // Subscribed before the first look, so that nothing can slip in between.
         let mut notices = core.mirror.subscribe();
         let mut watched = watch(core, &arguments.controls)?;
+        let names = watched.iter().map(|one| one.name.clone()).collect();
+        // Where too many are watched already the usual pace has to do.
+        let _fast = core.link.watch_fast(names).ok();
         let condition = arguments.condition.as_ref();
         let end = loop {
             if let Some(end) = look(core, &mut watched, condition)? {
@@ -348,4 +351,137 @@ fn finish(core: &Core, end: End, began: Instant, watched: &[Watched]) -> Outcome
         controls,
     })?;
     Ok(answer::answer(structured, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::limits::NOTICES_MAX;
+    use crate::service::qsys::testing::{Bed, bed};
+
+    fn arguments(condition: &Value) -> Value {
+        let mut arguments = json!({ "controls": [{ "component": "Main Gain", "control": "gain" }], "timeout_s": 10 });
+        if !condition.is_null() {
+            arguments["condition"] = condition.clone();
+        }
+        arguments
+    }
+
+    async fn wait(
+        bed: &Bed,
+        condition: Value,
+        then: impl Future<Output = ()>,
+    ) -> Result<Value, ToolFault> {
+        let call = bed.call("qsys_wait_for_change", arguments(&condition));
+        tokio::join!(call, then).0
+    }
+
+    fn report(bed: &Bed, value: f64) {
+        bed.report(&json!([{ "Component": "Main Gain", "Name": "gain", "Value": value, "String": format!("{value}dB") }]));
+    }
+
+    async fn after_a_second(act: impl FnOnce()) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        act();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_ends_the_wait() {
+        let bed = bed();
+        let answer = wait(&bed, Value::Null, after_a_second(|| report(&bed, -6.0)))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&answer["outcome"], &answer["waited_ms"]),
+            (&json!("changed"), &json!(1_000))
+        );
+        let row = &answer["controls"][0];
+        assert_eq!(
+            (&row["before"]["value"], &row["now"]["value"]),
+            (&json!(-12.0), &json!(-6.0))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ends_the_wait_in_time() {
+        let bed = bed();
+        let other =
+            || bed.report(&json!([{ "Component": "Main Gain", "Name": "mute", "Value": 1 }]));
+        let answer = wait(&bed, Value::Null, after_a_second(other))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&answer["outcome"], &answer["waited_ms"]),
+            (&json!("timed_out"), &json!(10_000))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_passes_over_changes_that_do_not_meet_it() {
+        let bed = bed();
+        let then = async {
+            after_a_second(|| report(&bed, -11.0)).await;
+            after_a_second(|| report(&bed, -3.0)).await;
+        };
+        let answer = wait(&bed, json!({ "above": -6 }), then).await.unwrap();
+        assert_eq!(
+            (&answer["outcome"], &answer["waited_ms"]),
+            (&json!("condition_met"), &json!(2_000))
+        );
+        let answer = wait(&bed, json!({ "equals": -3, "string": "-3dB" }), async {})
+            .await
+            .unwrap();
+        assert_eq!(answer["waited_ms"], 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_lags_behind_looks_again() {
+        let bed = bed();
+        let flood = || {
+            report(&bed, -6.0);
+            for turn in 0..=NOTICES_MAX {
+                let on = turn % 2;
+                bed.report(&json!([{ "Component": "Main Gain", "Name": "mute", "Value": 1 - on, "String": on.to_string() }]));
+            }
+        };
+        let answer = wait(&bed, Value::Null, after_a_second(flood))
+            .await
+            .unwrap();
+        assert_eq!(answer["outcome"], "changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_design_without_the_control_ends_the_wait_with_a_fault() {
+        let bed = bed();
+        let fault = wait(&bed, Value::Null, after_a_second(|| bed.push("code2", &[])))
+            .await
+            .unwrap_err();
+        assert_eq!(fault.code, FaultCode::NotFound);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancelled_wait_ends_at_once() {
+        let bed = bed();
+        let cancel = Stop::new();
+        let began = Instant::now();
+        let call = bed.call_until(
+            "qsys_wait_for_change",
+            arguments(&Value::Null),
+            cancel.clone(),
+        );
+        let (result, ()) = tokio::join!(call, after_a_second(|| cancel.cancel()));
+        assert!(result.is_err() && began.elapsed() < Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losing_the_link_is_no_change() {
+        let bed = bed();
+        let answer = wait(&bed, Value::Null, after_a_second(|| bed.lose_link()))
+            .await
+            .unwrap();
+        assert_eq!(answer["outcome"], "timed_out");
+        assert_eq!(answer["controls"][0]["now"]["quality"], "stale");
+    }
 }

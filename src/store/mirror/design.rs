@@ -63,6 +63,7 @@ impl Table {
         self.engine = Some(engine.clone());
         self.linked = Some(now);
         self.is_telling = true;
+        self.is_swept = false;
         self.refused = 0;
         if is_other {
             self.void();
@@ -177,7 +178,10 @@ impl Table {
     /// Finds or makes the place of a control that the design has. Nothing when it has to be refused; that is then counted.
     pub(super) fn told(&mut self, owner: u16, name: &str, meta: &Meta) -> Option<u32> {
         let place = match self.try_told(owner, name, meta) {
-            None if self.make_room() => self.try_told(owner, name, meta),
+            // What cannot be a name finds no place in an empty mirror either.
+            None if name.parse::<ControlName>().is_ok() && self.make_room() => {
+                self.try_told(owner, name, meta)
+            }
             place => place,
         };
         if place.is_none() {
@@ -226,13 +230,14 @@ impl Table {
 
     /// Drops what an earlier design left and this one has not named so far. False when there is nothing to drop.
     fn make_room(&mut self) -> bool {
-        if !self.is_replacing {
+        if !self.is_replacing || std::mem::replace(&mut self.is_swept, true) {
             return false;
         }
+        let before = (self.controls(), self.component_names.len());
         let (vanished, components) = self.drop_unseen();
         self.evicted += vanished;
         self.evicted_components.extend(components);
-        vanished > 0
+        before != (self.controls(), self.component_names.len())
     }
 
     /// Takes out every control and component that the design being told has not named, and frees their names. How many

@@ -72,6 +72,8 @@ pub(super) struct Table {
     pub(super) is_telling: bool,
     /// The design being told replaces another one, whose state is void.
     pub(super) is_replacing: bool,
+    /// What the design being told has not named is gone already: there is no more room to be made, and looking for it takes long.
+    pub(super) is_swept: bool,
     /// When the present link began to tell, while there is one.
     pub(super) linked: Option<Instant>,
     pub(super) confirmed: Option<Instant>,
@@ -128,6 +130,7 @@ impl Table {
             engine: None,
             is_telling: false,
             is_replacing: false,
+            is_swept: false,
             linked: None,
             confirmed: None,
             is_all_live: false,

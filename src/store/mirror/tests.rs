@@ -351,6 +351,31 @@ fn names_that_cannot_be_are_refused() {
 }
 
 #[test]
+fn a_name_that_cannot_be_drops_nothing_of_the_design_before() {
+    let now = Instant::now();
+    let mirror = hall(now);
+    let gain = id(&mirror, Some("Gain"), "gain");
+    mirror.design_began(&engine("b"), now);
+    mirror.named_control("Bad\u{7}", now);
+    assert_eq!(id(&mirror, Some("Gain"), "gain"), gain);
+}
+
+#[test]
+fn components_without_controls_make_room_as_well() {
+    let now = Instant::now();
+    let mirror = Mirror::new(now);
+    for code in ["a", "b"] {
+        mirror.design_began(&engine(code), now);
+        for n in 0..COMPONENTS_MAX {
+            tell(&mirror, &format!("{code} {n}"), "gain", &[], now);
+        }
+    }
+    mirror.design_ended(now);
+    let status = mirror.status();
+    assert_eq!((status.components, status.refused), (COMPONENTS_MAX, 0));
+}
+
+#[test]
 fn a_long_text_is_cut_at_a_character_and_flagged() {
     let now = Instant::now();
     let mirror = hall(now);
