@@ -46,6 +46,9 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;
 
+/// Bytes read ahead on one connection. More stays in the kernel until what was read is taken.
+pub const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
+
 /// Header fields of a request. More are answered 431 by the HTTP layer and the connection ends.
 pub const HEADERS_MAX: usize = 64;
 
