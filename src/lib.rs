@@ -1,12 +1,65 @@
 //! **rackhand**: the flight recorder and the safety rail between AI clients and a live Q-SYS system.
+//!
+//! A service for a small computer in the rack next to a Q-SYS Core. It keeps one link to the Core alive for ever, mirrors the
+//! state of every component in bounded memory and on disk, and serves MCP on the LAN, so that an AV technician's AI client can
+//! look, explain, ask, change and put back. User documentation is in `docs`.
+//!
+//! # How data flows
+//!
+//! ```text
+//!  Core <== WebSocket / TCP ==> link ──ChangeSink──> mirror ──> store (sled, write-behind)
+//!                                ^                     │  └──> subscribers
+//!                             commands                 └view──> tools, health, status page
+//!                                └──── safety <── tools <── guard <── HTTP
+//! ```
+//!
+//! Facts go up, commands go down, nothing goes round. A command never edits the mirror: it returns when the Core has answered, and
+//! the mirror moves when the Core reports.
+//!
+//! # Layers
+//!
+//! Lowest first; a layer looks down, never up (`tests/layers.rs` holds it):
+//!
+//! | Layer | What it knows |
+//! |---|---|
+//! | [`base`], [`limits`], [`wire`] | delays, clocks, files, secrets; every capacity; the frames of QRC |
+//! | [`model`] | names, kinds of controls, the one way up for changes |
+//! | [`config`], [`telemetry`] | the checked configuration; the log |
+//! | [`link`] | one connection to a Core, its breaker, its change groups |
+//! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
+//! | `safety` | who may write what |
+//! | [`guard`] | who may come in |
+//! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
+//! | `mcp` | the protocol, free of Q-SYS |
+//! | `http` | sockets, routes, limits of requests |
+//! | `app` | composition: builds every part, joins every task |
+//! | `sim` | the simulated Core, which only the demo, `rackhand simcore` and tests reach; sees `base`, `limits` and `wire` |
+//!
+//! # Tasks
+//!
+//! | Task | Alone owns | Hears | Ends when |
+//! |---|---|---|---|
+//! | supervisor (`app`) | the join set, phase deadlines | signals, any task's end | all parts are joined |
+//! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
+//! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
+//! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
+//! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
+//!
+//! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a
+//! restart.
 
+pub mod app;
 pub mod base;
+pub mod config;
 pub mod guard;
 pub mod http;
 pub mod limits;
 pub mod link;
 pub mod mcp;
 pub mod model;
+pub mod safety;
 pub mod service;
+pub mod sim;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

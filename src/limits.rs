@@ -2,6 +2,8 @@
 //!
 //! [`WORST_CASE_BYTES`] adds up what these limits can cost in memory, and a constant assertion holds it under [`MEMORY_BUDGET_BYTES`].
 
+use std::time::Duration;
+
 /// Longest name of a component or control, bytes. Names of real designs stay below 100 characters; a longer one is refused by
 /// tools, and a component or control that carries one is left out of the mirror and counted.
 pub const NAME_MAX_BYTES: usize = 255;
@@ -25,15 +27,108 @@ pub const COMMANDS_MAX: usize = 64;
 /// Requests on the wire whose answers are awaited, over all kinds. Enumeration and polls take theirs from the same table.
 pub const IN_FLIGHT_MAX: usize = 32;
 
+/// Commands of callers on the wire at once, out of [`IN_FLIGHT_MAX`]. More wait in the queue of [`COMMANDS_MAX`], so that polls and
+/// keep-alives always find a place in the table.
+pub const COMMANDS_IN_FLIGHT_MAX: usize = 16;
+
+/// `Component.GetControls` on the wire at once: a client that sent them all in parallel overloaded a Core. More wait.
+pub const GET_CONTROLS_IN_FLIGHT_MAX: usize = 3;
+
+/// Registrations in change groups on the wire at once. More wait.
+pub const ADDS_IN_FLIGHT_MAX: usize = 3;
+
+/// Controls added to change groups between two polls: the next poll reports all of them in one frame. More wait for that poll.
+pub const ADDED_PER_POLL_MAX: usize = 2_000;
+
+/// Controls of one slow change group: a poll that reports all of them at 400 bytes each stays within [`CORE_FRAME_MAX_BYTES`]. More
+/// go into the next of the three slow groups.
+pub const GROUP_CONTROLS_MAX: usize = 22_000;
+
+/// Controls that may be watched fast at once, over all watchers. One more watch is refused as busy.
+pub const FAST_CONTROLS_MAX: usize = 512;
+
+/// Longest text, bytes, of a control that is mirrored at all. A longer one is a script's source or log: it is not subscribed.
+pub const SUBSCRIBED_TEXT_MAX_BYTES: usize = 16 << 10;
+
+/// Components of one design whose answers broke [`CORE_FRAME_MAX_BYTES`] that are remembered by name. Each costs a connection; with
+/// more the design cannot be learnt, and the link says so.
+pub const OVERSIZE_COMPONENTS_MAX: usize = 64;
+
+/// Frames in a row that could not be read before the connection is given up.
+pub const GARBAGE_IN_ROW_MAX: u8 = 3;
+
+/// Cores of one system: a redundant pair has two. More are a fault of the configuration.
+pub const CORES_PER_SYSTEM_MAX: usize = 2;
+
 /// Controls read by one call of a tool.
 pub const READ_MAX: usize = 100;
 
 /// Controls written by one call of a tool.
 pub const WRITE_MAX: usize = 20;
 
+/// Q-SYS systems of one box. More are a fault of the configuration.
+pub const CORES_MAX: usize = 8;
+
+/// Named controls in the configuration of one system. More are a fault of the configuration.
+pub const NAMED_CONTROLS_MAX: usize = 4_096;
+
+/// Patterns of protected controls. More are a fault of the configuration.
+pub const PROTECTED_PATTERNS_MAX: usize = 256;
+
+/// Ceilings for values. More are a fault of the configuration.
+pub const CEILINGS_MAX: usize = 256;
+
 /// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
 pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
 
+/// Distinct control names in the mirror; the store's keys give them 16 bits. A control with one more is refused and counted.
+pub const NAMES_MAX: usize = 65_535;
+
+/// Distinct descriptions of controls (type, direction, range) in the mirror. Controls of one kind share theirs, so a real design has
+/// a few hundred. A control that needs one more is refused and counted.
+pub const DESCRIPTIONS_MAX: usize = 16_384;
+
+/// Memory for what few controls have (choices, colour, legend) and for properties of components, bytes for one mirror. What does not
+/// fit is left out and counted.
+pub const SIDE_BYTES_MAX: usize = 4 << 20;
+
+/// Notices that a subscriber of the mirror may lag behind. One that lags more is told so, and reads the mirror again.
+pub const NOTICES_MAX: usize = 256;
+
+/// Components that the difference between two designs lists by name; the rest is only counted.
+pub const DIFF_NAMES_MAX: usize = 32;
+
+/// Changes within [`METER_WINDOW`] that make a meter of a read-only number. Everything is polled about once a second, so a needle that
+/// never rests shows ten changes or fewer in that time. A meter is never stored.
+pub const METER_CHANGES_MAX: u8 = 7;
+
+/// Time over which changes of read-only numbers are counted.
+pub const METER_WINDOW: Duration = Duration::from_secs(10);
+
+/// Controls waiting to be stored that wake the writer before its interval is over.
+pub const DIRTY_WAKES: usize = 8_192;
+
+/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
+/// answer says how to get at them.
+pub const ANSWER_MAX_BYTES: usize = 48 << 10;
+
+/// Rows of a list that a tool answers with unless asked otherwise.
+pub const PAGE_DEFAULT: usize = 50;
+
+/// Rows of a list that a tool can be asked for at once. More is refused.
+pub const PAGE_MAX: usize = 500;
+
+/// Longest text that a tool writes to a control, bytes. A longer one is refused.
+pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
+
+/// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
+pub const WAITS_MAX: usize = 64;
+
+/// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
+pub const WAIT_MAX_SECS: u32 = 60;
+
+/// Longest reason given for a write, bytes. A longer one is refused.
+pub const REASON_MAX_BYTES: usize = 300;
 /// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
 pub const BODY_MAX_BYTES: usize = 1 << 20;
 
@@ -104,6 +199,8 @@ pub const KEYS_MAX: usize = 256;
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
 
+/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
+pub const RAMP_MAX_SECS: f64 = 60.0;
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
 
@@ -115,6 +212,12 @@ pub const LIST_CACHE_MS: u32 = 300_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;
+
+/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
+pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Messages in one body of the revision that has batches. More are refused.
 pub const BATCH_MAX: usize = 32;

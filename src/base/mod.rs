@@ -2,5 +2,6 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod file;
 pub mod secret;
 pub mod shutdown;

@@ -1,8 +1,82 @@
-//! Why a command could not be carried out. The other face, why a connection could not be made, is `ConnectError` in `dial.rs`.
+//! The link's two faces of failure: why a connection could not be made, and why a command could not be carried out.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::wire::qrc::Method;
+
+/// Why no connection to the Core could be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The network or the Core turned the connection down.
+    #[error("the Core cannot be reached: {0}")]
+    Unreachable(String),
+    /// Nothing at all answers at the Core's address.
+    #[error("nothing answers at the Core's address")]
+    Silent,
+    /// A step after connecting took too long.
+    #[error("no answer while {step}, for {waited:?}")]
+    TimedOut {
+        /// Which one.
+        step: &'static str,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// TLS could not be agreed on.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// The certificate is not signed by the configured authority, or names another host.
+    #[error("the Core's certificate is not valid here: {0}")]
+    Certificate(String),
+    /// The certificate is another one than the pinned one.
+    #[error("the Core shows another certificate than the trusted one: SHA-256 {fingerprint}")]
+    Untrusted {
+        /// SHA-256 of the new one, lower-case hex.
+        fingerprint: String,
+    },
+    /// The authority's file cannot be used.
+    #[error("the certificate file {} cannot be used: {fault}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The Core answered the upgrade with an HTTP status; 404 where the WebSocket service is off.
+    #[error(
+        "the Core refused the WebSocket with HTTP status {status}; is Remote WebSocket Control enabled in Core Manager?"
+    )]
+    Upgrade {
+        /// The status.
+        status: u16,
+    },
+    /// The upgrade failed in another way.
+    #[error("the WebSocket could not be opened: {0}")]
+    Handshake(String),
+}
+
+impl ConnectError {
+    /// Whether trying again soon is of no use: a person, or a long pause, has to come first.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Certificate(_)
+                | Self::Untrusted { .. }
+                | Self::CaFile { .. }
+                | Self::Upgrade { status: 401 | 403 }
+        )
+    }
+
+    /// Whether something at the Core's address answered.
+    #[must_use]
+    pub const fn has_reached(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unreachable(_) | Self::Silent | Self::CaFile { .. }
+        )
+    }
+}
 
 /// Why the Core did not do what was asked, or why that cannot be known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

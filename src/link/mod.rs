@@ -3,17 +3,40 @@
 //! This file is the handle that the rest of the program has: it talks, the task owns. What the Core tells goes up through
 //! [`crate::model::change::ChangeSink`]; what the program asks comes down through [`Link`].
 
+mod breaker;
+pub mod config;
+mod connection;
+pub mod dial;
+mod driver;
 pub mod error;
+mod groups;
+pub mod mixer;
+mod peer;
+mod pending;
+pub mod pin;
+mod session;
 pub mod status;
+mod watch;
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch as watched};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-pub use error::CommandError;
+pub use config::{CoreAddress, Credentials, LinkConfig, TlsTrust, Transport};
+pub use dial::{Dial, NetDial};
+pub use error::{CommandError, ConnectError};
+pub use mixer::{MixerSet, Ramped};
 pub use status::{BreakerState, LinkState, LinkStatus};
+pub use watch::FastWatch;
 
-use crate::model::name::{ComponentName, ControlName};
+use crate::base::shutdown::Stop;
+use crate::limits::COMMANDS_MAX;
+use crate::model::change::ChangeSink;
+use crate::model::name::{ComponentName, ControlName, ControlRef};
 use crate::wire::qrc::{
     ComponentGet, ComponentSet, ComponentState, ControlChange, ControlSet, Method, Named, Request,
     SetItem, SnapshotLoad,
@@ -23,7 +46,31 @@ use crate::wire::qrc::{
 #[derive(Debug, Clone)]
 pub struct Link {
     commands: mpsc::Sender<Command>,
-    status: watch::Receiver<LinkStatus>,
+    status: watched::Receiver<LinkStatus>,
+    watched: Arc<watch::Watched>,
+}
+
+/// Starts the link of one system: one Core, or both Cores of a redundant pair. The task ends at `stop`, or when every handle is gone.
+pub fn spawn(
+    config: LinkConfig,
+    dial: Arc<dyn Dial>,
+    sink: Arc<dyn ChangeSink>,
+    stop: Stop,
+    tasks: &mut JoinSet<&'static str>,
+) -> Link {
+    let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+    let watched = Arc::new(watch::Watched::default());
+    let parts = (inbox, Arc::clone(&watched));
+    let (driver, status) = driver::Driver::new(config, dial, sink, stop, parts);
+    tasks.spawn(async move {
+        driver.run().await;
+        "link"
+    });
+    Link {
+        commands,
+        status,
+        watched,
+    }
 }
 
 /// What the handle asks of the task.
@@ -35,17 +82,30 @@ pub(crate) enum Command {
         request: Request,
         /// Where the answer goes. A caller who no longer waits loses the answer, not the effect.
         reply: oneshot::Sender<Result<Box<RawValue>, CommandError>>,
+        /// When. A command that had to wait for too long is not sent any more.
+        asked: Instant,
     },
     /// Close the breaker and try at once.
     ResetBreaker,
+    /// A person accepts this certificate.
+    Trust {
+        /// SHA-256, hex.
+        fingerprint: String,
+    },
 }
 
 impl Link {
+    /// A handle whose task is a test.
+    #[cfg(test)]
     pub(crate) fn new(
         commands: mpsc::Sender<Command>,
-        status: watch::Receiver<LinkStatus>,
+        status: watched::Receiver<LinkStatus>,
     ) -> Self {
-        Self { commands, status }
+        Self {
+            commands,
+            status,
+            watched: Arc::default(),
+        }
     }
 
     /// Where the link stands now.
@@ -54,9 +114,15 @@ impl Link {
         self.status.borrow().clone()
     }
 
+    /// The state alone, without copying the rest.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
+        self.status.borrow().state
+    }
+
     /// A receiver that hears every change of [`Link::status`].
     #[must_use]
-    pub fn watch_status(&self) -> watch::Receiver<LinkStatus> {
+    pub fn watch_status(&self) -> watched::Receiver<LinkStatus> {
         self.status.clone()
     }
 
@@ -74,7 +140,11 @@ impl Link {
         };
         let (reply, answer) = oneshot::channel();
         self.commands
-            .try_send(Command::Call { request, reply })
+            .try_send(Command::Call {
+                request,
+                reply,
+                asked: Instant::now(),
+            })
             .map_err(|_full_or_stopped| CommandError::Busy)?;
         answer.await.unwrap_or(Err(unanswered))
     }
@@ -179,6 +249,37 @@ impl Link {
             ramp: ramp_secs,
         };
         self.call(Request::SnapshotLoad(request)).await.map(drop)
+    }
+
+    /// Sets gains, mutes and the like of a mixer, on many channels at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`].
+    pub async fn mixer(&self, mixer: &ComponentName, set: MixerSet) -> Result<(), CommandError> {
+        self.call(set.request(mixer)).await.map(drop)
+    }
+
+    /// Has these controls polled fast until the guard is dropped, through reconnections too. Names that the design does not have
+    /// cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::Busy`] when with these more than [`crate::limits::FAST_CONTROLS_MAX`] controls would be watched.
+    pub fn watch_fast(&self, controls: Vec<ControlRef>) -> Result<FastWatch, CommandError> {
+        self.watched.add(controls).ok_or(CommandError::Busy)
+    }
+
+    /// Accepts the certificate of [`LinkStatus::untrusted_fingerprint`], and tries at once. Any other fingerprint has no effect.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError::Busy`] when the link's queue is full.
+    pub fn trust(&self, fingerprint: &str) -> Result<(), CommandError> {
+        let fingerprint = fingerprint.to_owned();
+        self.commands
+            .try_send(Command::Trust { fingerprint })
+            .map_err(|_full_or_stopped| CommandError::Busy)
     }
 
     /// Closes the breaker and tries the Core at once, whatever the link was waiting for. Without effect on a live link.

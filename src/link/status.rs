@@ -133,4 +133,28 @@ impl LinkStatus {
             peers: Vec::new(),
         }
     }
+
+    /// Whether nobody who waits for a change would care for the difference. Signs of life and round trips change all the time.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        self.address == other.address
+            && self.state == other.state
+            && self.since == other.since
+            && self.breaker == other.breaker
+            && self.retry_at == other.retry_at
+            && self.engine == other.engine
+            && self.drops == other.drops
+            && self.attempts == other.attempts
+            && self.garbage_frames == other.garbage_frames
+            && self.breaker_opened == other.breaker_opened
+            && self.change_groups == other.change_groups
+            && self.last_fault == other.last_fault
+            && self.untrusted_fingerprint == other.untrusted_fingerprint
+            && self.oversize_components == other.oversize_components
+    }
+
+    /// Takes over what changes all the time.
+    pub(crate) const fn follow(&mut self, other: &Self) {
+        self.last_inbound = other.last_inbound;
+        self.round_trip = other.round_trip;
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 pub mod fault;
+pub mod qsys;
 pub mod registry;
 
 use std::sync::Arc;

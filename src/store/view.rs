@@ -49,6 +49,8 @@ pub struct ControlView {
     pub range_strings: Option<(CompactString, CompactString)>,
     /// Entries of a combo box; empty if it is none.
     pub choices: Arc<[CompactString]>,
+    /// Whether it moves all the time, so that its last value is not worth keeping.
+    pub is_meter: bool,
     /// What runs only at run time: colour, legend, flags. Empty and false where the Core sent none.
     pub look: Look,
     /// Where it stands.
@@ -94,6 +96,8 @@ pub struct MirrorStatus {
     pub controls: usize,
     /// Components and controls refused because the mirror is full or their names are unusable.
     pub refused: u64,
+    /// Texts beside the controls (choices, colours, legends, properties) left out because there is no more room for them.
+    pub trimmed: u64,
     /// Whether the link is live and everything was confirmed on it.
     pub quality: Quality,
     /// Time since the last complete poll; absent before the first in this process.

@@ -1,0 +1,131 @@
+//! How well the box is, from what its parts say of themselves.
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::base::shutdown::Stop;
+use crate::http::{HealthSource, Level, Verdict};
+use crate::link::{Link, LinkState};
+use crate::service::qsys::Core;
+use crate::store::{Mirror, StoreStatus};
+use std::sync::Arc;
+
+/// Watches links, mirrors and the store.
+#[derive(Debug)]
+pub(super) struct Health {
+    cores: Vec<Watched>,
+    store: watch::Receiver<StoreStatus>,
+    stop: Stop,
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    link: Link,
+    mirror: Arc<Mirror>,
+}
+
+impl Health {
+    pub(super) fn new(cores: &[Core], store: watch::Receiver<StoreStatus>, stop: Stop) -> Self {
+        let cores = cores.iter().map(|core| Watched {
+            name: core.name.to_string(),
+            link: core.link.clone(),
+            mirror: Arc::clone(&core.mirror),
+        });
+        Self {
+            cores: cores.collect(),
+            store,
+            stop,
+        }
+    }
+
+    /// Everything that is not as it should be, in words.
+    fn complaints(&self) -> Vec<String> {
+        let mut complaints = Vec::new();
+        for core in &self.cores {
+            let status = core.link.status();
+            if status.state != LinkState::Live {
+                complaints.push(format!(
+                    "The link to {} is {}: {}",
+                    core.name,
+                    status.state.as_str(),
+                    status.last_fault
+                ));
+            }
+            let refused = core.mirror.status().refused;
+            if refused > 0 {
+                complaints.push(format!(
+                    "{refused} components or controls of {} are not mirrored",
+                    core.name
+                ));
+            }
+            if !status.oversize_components.is_empty() {
+                let names = status.oversize_components.join(", ");
+                complaints.push(format!(
+                    "Components of {} that are too large to mirror: {names}",
+                    core.name
+                ));
+            }
+        }
+        let store = self.store.borrow();
+        complaints.extend(
+            store
+                .fault
+                .iter()
+                .map(|fault| format!("Nothing is stored at the moment: {fault}")),
+        );
+        complaints.extend(
+            store
+                .quarantined
+                .iter()
+                .map(|why| format!("A damaged store was moved aside: {why}")),
+        );
+        complaints
+    }
+}
+
+impl HealthSource for Health {
+    fn verdict(&self) -> Verdict {
+        let complaints = self.complaints();
+        let knows_a_design = self
+            .cores
+            .iter()
+            .any(|core| core.mirror.status().engine.is_some());
+        Verdict {
+            level: if complaints.is_empty() {
+                Level::Ok
+            } else {
+                Level::Degraded
+            },
+            is_ready: knows_a_design && !self.stop.is_cancelled(),
+            summary: if complaints.is_empty() {
+                "All is well.".to_owned()
+            } else {
+                complaints.join(" ")
+            },
+        }
+    }
+
+    fn detail(&self) -> Value {
+        let cores = self.cores.iter().map(|core| {
+            let (link, mirror) = (core.link.status(), core.mirror.status());
+            json!({
+                "core": core.name,
+                "link": link.state.as_str(),
+                "breaker": link.breaker.as_str(),
+                "drops": link.drops,
+                "design": mirror.engine.as_ref().map(|engine| engine.design_name.clone()),
+                "components": mirror.components,
+                "controls": mirror.controls,
+                "refused": mirror.refused,
+                "quality": mirror.quality,
+            })
+        });
+        let store = self.store.borrow();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "cores": cores.collect::<Vec<_>>(),
+            "store": { "queue": store.queue, "errors": store.errors, "bytes": store.bytes, "fault": store.fault },
+        })
+    }
+}

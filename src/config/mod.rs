@@ -1,0 +1,432 @@
+//! The configuration, checked and typed: defaults, then the file, then the environment, then every fault at once.
+//!
+//! `default.toml` is both the documentation and the defaults: it is laid under the file key by key, so that no default stands in
+//! the code. Secrets are not here but in files that this names.
+
+mod problems;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use problems::unknown_key;
+pub use problems::{Problem, Problems};
+
+use crate::model::name::ControlName;
+
+/// The documented defaults, as `rackhand print-config` prints them.
+pub const DEFAULT_TOML: &str = include_str!("default.toml");
+
+/// What every environment name of a setting begins with.
+pub const ENVIRONMENT_PREFIX: &str = "RACKHAND_";
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where clients come in.
+    pub listen: ListenConfig,
+    /// The Q-SYS systems, at least one.
+    pub cores: Vec<CoreConfig>,
+    /// Timing of every link.
+    pub link: LinkTiming,
+    /// When to leave a failing Core alone.
+    pub breaker: BreakerConfig,
+    /// What tools may change.
+    pub safety: SafetyRules,
+    /// What survives a restart.
+    pub store: StoreConfig,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// Section `[listen]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Host names beyond the box's own.
+    pub allowed_hosts: Vec<String>,
+    /// Web origins that may call.
+    pub allowed_origins: Vec<String>,
+    /// Connections at once.
+    pub connections_max: usize,
+}
+
+/// One `[[core]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreConfig {
+    /// The name that tools show and take.
+    pub name: String,
+    /// Host, with a port if one was written.
+    pub address: String,
+    /// The other Core of a pair.
+    pub standby_address: Option<String>,
+    /// How to reach it.
+    pub transport: Transport,
+    /// How far to trust its certificate.
+    pub trust: Trust,
+    /// Whom to log on as, and the file with the PIN.
+    pub logon: Option<(String, PathBuf)>,
+    /// The file with the access key.
+    pub api_key_file: Option<PathBuf>,
+    /// Named controls to mirror.
+    pub named_controls: Vec<ControlName>,
+}
+
+/// How to reach a Core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// wss, then ws, then tcp.
+    Auto,
+    /// WebSocket over TLS, port 443.
+    Wss,
+    /// WebSocket, port 80.
+    Ws,
+    /// QRC with NUL framing, port 1710.
+    Tcp,
+}
+
+/// How far to trust a Core's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// The first one seen is pinned.
+    FirstUse,
+    /// Signed by the authority in this PEM file.
+    Authority(PathBuf),
+    /// Any: somebody wrote `insecure = true`.
+    Anything,
+}
+
+/// Section `[link]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkTiming {
+    /// Between polls of everything.
+    pub poll: Duration,
+    /// Between polls of what is watched.
+    pub fast_poll: Duration,
+    /// Silence before a probe.
+    pub keepalive: Duration,
+    /// Wait for a probe's answer.
+    pub probe_timeout: Duration,
+    /// Longest pause between attempts.
+    pub retry_max: Duration,
+}
+
+/// Section `[breaker]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// Failures in a row that open it.
+    pub failures: u32,
+    /// Successes in a row that close it.
+    pub successes: u32,
+    /// Longest rest.
+    pub open_max: Duration,
+}
+
+/// Section `[safety]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SafetyRules {
+    /// Whether tools may change anything.
+    pub writes: bool,
+    /// Patterns that no tool may write.
+    pub protected: Vec<String>,
+    /// Highest values by pattern.
+    pub ceilings: Vec<CeilingRule>,
+}
+
+/// One `[[safety.ceiling]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CeilingRule {
+    /// Which controls.
+    pub pattern: String,
+    /// Highest value, in the control's unit.
+    pub max: f64,
+    /// Largest step upwards in one write, in the control's unit.
+    pub max_step_up: Option<f64>,
+}
+
+/// Section `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Level or filter.
+    pub level: String,
+}
+
+impl Config {
+    /// Reads a file's text under an environment.
+    ///
+    /// # Errors
+    ///
+    /// Every fault of both, each under its key.
+    pub fn load(file: &str, environment: &BTreeMap<String, String>) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let defaults: Table = DEFAULT_TOML.parse().unwrap_or_default();
+        let file: Table = match file.parse() {
+            Ok(table) => table,
+            Err(fault) => {
+                problems.note(
+                    "(file)",
+                    format!("this is not TOML: {}", fault.to_string().trim_end()),
+                );
+                return Err(problems);
+            }
+        };
+        let mut merged = laid_over(&defaults, file, &mut problems);
+        apply_environment(&mut merged, &defaults, environment, &mut problems);
+        let config = sections::read(merged, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// Lays the file's values over the defaults, section by section, each `[[core]]` over the documented one, and names every key
+/// that the defaults do not have.
+fn laid_over(defaults: &Table, file: Table, problems: &mut Problems) -> Table {
+    let mut merged = defaults.clone();
+    for (section, value) in file {
+        match (merged.get_mut(&section), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => lay(under, over, &section, problems),
+            (Some(Value::Array(tables)), Value::Array(over)) => {
+                let under = tables
+                    .first()
+                    .and_then(Value::as_table)
+                    .cloned()
+                    .unwrap_or_default();
+                *tables = Vec::new();
+                for (index, item) in over.into_iter().enumerate() {
+                    let mut table = under.clone();
+                    match item {
+                        Value::Table(over) => {
+                            lay(&mut table, over, &format!("{section}[{index}]"), problems);
+                        }
+                        _ => problems.note(format!("{section}[{index}]"), "this is not a table"),
+                    }
+                    tables.push(Value::Table(table));
+                }
+            }
+            (Some(Value::Array(_)), _) => {
+                problems.note(section, "write it as [[core]], once for each Q-SYS system");
+            }
+            (Some(_), _) => {
+                problems.note(section, "this is a section: write it in square brackets");
+            }
+            (None, _) => problems.note(section.clone(), unknown_key(&section, defaults.keys())),
+        }
+    }
+    merged
+}
+
+fn lay(under: &mut Table, over: Table, section: &str, problems: &mut Problems) {
+    for (key, value) in over {
+        if under.contains_key(&key) {
+            under.insert(key, value);
+        } else {
+            problems.note(format!("{section}.{key}"), unknown_key(&key, under.keys()));
+        }
+    }
+}
+
+/// Every setting by its environment name, from the defaults themselves.
+fn environment_names(defaults: &Table) -> BTreeMap<String, (String, String)> {
+    let mut names = BTreeMap::new();
+    for (section, value) in defaults {
+        let keys = match value {
+            Value::Array(tables) => tables.first().and_then(Value::as_table),
+            other => other.as_table(),
+        };
+        for key in keys.into_iter().flat_map(Table::keys) {
+            let name = format!("{ENVIRONMENT_PREFIX}{section}_{key}")
+                .replace('-', "_")
+                .to_uppercase();
+            names.insert(name, (section.clone(), key.clone()));
+        }
+    }
+    names
+}
+
+fn apply_environment(
+    merged: &mut Table,
+    defaults: &Table,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) {
+    let names = environment_names(defaults);
+    for (name, text) in environment
+        .iter()
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+    {
+        let Some((section, key)) = names.get(name) else {
+            problems.note(name.clone(), unknown_key(name, names.keys()));
+            continue;
+        };
+        let target = match merged.get_mut(section) {
+            Some(Value::Array(tables)) => tables.first_mut().and_then(Value::as_table_mut),
+            other => other.and_then(Value::as_table_mut),
+        };
+        if let Some(target) = target {
+            let value = environment_value(target.get(key), text);
+            target.insert(key.clone(), value);
+        }
+    }
+}
+
+/// A text stays a text where the setting is one; otherwise it is read as TOML, and left as text for the type check to name.
+fn environment_value(present: Option<&Value>, text: &str) -> Value {
+    if matches!(present, Some(Value::String(_))) {
+        return Value::String(text.to_owned());
+    }
+    let wrapped: Result<Table, _> = format!("value = {text}").parse();
+    wrapped
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = "[[core]]\naddress = \"192.168.5.10\"\n";
+
+    fn load(file: &str) -> Result<Config, Problems> {
+        Config::load(file, &BTreeMap::new())
+    }
+
+    fn faults(file: &str) -> Vec<(String, String)> {
+        let problems = load(file).unwrap_err();
+        problems
+            .as_slice()
+            .iter()
+            .map(|problem| (problem.key.clone(), problem.message.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn a_file_with_only_an_address_has_the_documented_defaults() {
+        let config = load(SMALLEST).unwrap();
+        assert_eq!(config.listen.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(config.cores[0].trust, Trust::FirstUse);
+        assert_eq!(
+            config.breaker,
+            BreakerConfig {
+                failures: 5,
+                successes: 3,
+                open_max: Duration::from_mins(1)
+            }
+        );
+        assert!(!config.safety.writes);
+    }
+
+    #[test]
+    fn the_printed_defaults_lack_nothing_but_the_address() {
+        assert_eq!(
+            faults(DEFAULT_TOML),
+            [(
+                "core[0].address".into(),
+                "write the Core's host name or address, such as \"192.168.5.10\"".into()
+            )]
+        );
+    }
+
+    #[test]
+    fn every_fault_of_a_file_is_reported_at_once_with_its_key() {
+        let file = r#"
+            [listen]
+            adress = "0.0.0.0:8080"
+            connections-max = 3
+            [[core]]
+            address = "wss://core/qrc"
+            transport = "udp"
+            user = "tech"
+            named-controls = ["", 5]
+            [safety]
+            writes = "yes"
+            [[safety.ceiling]]
+            pattern = "Zone*/gain"
+            maximum = 3
+            [sefety]
+            writes = true
+        "#;
+        let found = faults(file);
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        for key in [
+            "listen.adress",
+            "sefety",
+            "listen.connections-max",
+            "core[0].address",
+            "core[0].transport",
+            "core[0].pin-file",
+            "core[0].named-controls[0]",
+            "core[0].named-controls[1]",
+            "safety.writes",
+            "safety.ceiling[0].maximum",
+            "safety.ceiling[0].max",
+        ] {
+            assert!(keys.contains(&key), "{key} is missing in {keys:?}");
+        }
+        assert!(
+            found[0].1.contains("did you mean `address`?"),
+            "{}",
+            found[0].1
+        );
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_unknown_names_are_refused() {
+        let environment = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect()
+        };
+        let good = environment(&[
+            ("RACKHAND_SAFETY_WRITES", "true"),
+            ("RACKHAND_CORE_ADDRESS", "core.local"),
+            ("PATH", "/bin"),
+        ]);
+        let config = Config::load(SMALLEST, &good).unwrap();
+        assert!(config.safety.writes);
+        assert_eq!(config.cores[0].address, "core.local");
+        let bad = environment(&[
+            ("RACKHAND_SAFETY_WRITE", "true"),
+            ("RACKHAND_LINK_POLL_MILLIS", "often"),
+        ]);
+        let problems = Config::load(SMALLEST, &bad).unwrap_err();
+        assert!(
+            problems.to_string().contains("RACKHAND_SAFETY_WRITES"),
+            "{problems}"
+        );
+        assert!(
+            problems
+                .to_string()
+                .contains("\"often\" is not a whole number"),
+            "{problems}"
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_says_where() {
+        let found = faults("[listen\naddress=1");
+        assert!(found[0].1.contains("line 1"), "{}", found[0].1);
+    }
+
+    #[test]
+    fn two_cores_need_two_names() {
+        let file = "[[core]]\naddress = \"a\"\n[[core]]\naddress = \"b\"\n";
+        assert_eq!(faults(file)[0].0, "core[1].name");
+    }
+}

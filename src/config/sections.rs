@@ -1,0 +1,252 @@
+//! Each section of the merged table, read into its type; faults are noted and reading goes on.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::{Table, Value};
+
+use super::problems::{Problems, Section, unknown_key};
+use super::{
+    BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig,
+    SafetyRules, StoreConfig, Transport, Trust,
+};
+use crate::limits::{CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX};
+use crate::model::name::ControlName;
+
+pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
+    let mut section = |name: &str| match merged.remove(name) {
+        Some(Value::Table(table)) => table,
+        _ => Table::new(),
+    };
+    let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
+    let (safety, store, log) = (section("safety"), section("store"), section("log"));
+    Config {
+        listen: read_listen(Section::new("listen", listen, problems)),
+        cores: read_cores(merged, problems),
+        link: read_link(Section::new("link", link, problems)),
+        breaker: read_breaker(Section::new("breaker", breaker, problems)),
+        safety: read_safety(safety, problems),
+        store: read_store(Section::new("store", store, problems)),
+        log: LogConfig {
+            level: Section::new("log", log, problems).text("level"),
+        },
+    }
+}
+
+fn read_listen(mut section: Section<'_>) -> ListenConfig {
+    let text = section.text("address");
+    let address = text.parse().unwrap_or_else(|_| {
+        section.fault(
+            "address",
+            format!("\"{text}\" is not an address and port such as \"0.0.0.0:8080\""),
+        );
+        SocketAddr::from(([127, 0, 0, 1], 8080))
+    });
+    let allowed_origins = section.texts("allowed-origins", 32);
+    for (index, origin) in allowed_origins.iter().enumerate() {
+        if !(origin.starts_with("http://") || origin.starts_with("https://")) {
+            let message = format!("\"{origin}\" is not an origin such as \"https://panel.local\"");
+            section.fault(&format!("allowed-origins[{index}]"), message);
+        }
+    }
+    ListenConfig {
+        address,
+        allowed_hosts: section.texts("allowed-hosts", 32),
+        allowed_origins,
+        connections_max: usize::try_from(section.whole("connections-max", 8..=16_384)).unwrap_or(8),
+    }
+}
+
+fn read_cores(mut merged: Table, problems: &mut Problems) -> Vec<CoreConfig> {
+    let tables = Section::new("", std::mem::take(&mut merged), problems).tables("core", CORES_MAX);
+    let mut cores: Vec<CoreConfig> = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        let mut section = Section::new(&format!("core[{index}]"), table, problems);
+        let core = read_core(&mut section);
+        if cores.iter().any(|other| other.name == core.name) {
+            section.fault(
+                "name",
+                format!(
+                    "\"{}\" is taken: give each [[core]] a name of its own",
+                    core.name
+                ),
+            );
+        }
+        cores.push(core);
+    }
+    if cores.is_empty() {
+        problems.note("core", "write at least one [[core]] table with an address");
+    }
+    cores
+}
+
+fn read_core(section: &mut Section<'_>) -> CoreConfig {
+    let name = section.text("name");
+    if !(1..=64).contains(&name.chars().count()) {
+        section.fault("name", "a name has 1 to 64 characters");
+    }
+    let address = section.text("address");
+    if address.is_empty() {
+        section.fault(
+            "address",
+            "write the Core's host name or address, such as \"192.168.5.10\"",
+        );
+    } else if let Some(fault) = address_fault(&address) {
+        section.fault("address", fault);
+    }
+    let standby_address = optional(section.text("standby-address"));
+    if let Some(fault) = standby_address.as_deref().and_then(address_fault) {
+        section.fault("standby-address", fault);
+    }
+    let word = section.text("transport");
+    let transport = match word.as_str() {
+        "auto" => Transport::Auto,
+        "wss" => Transport::Wss,
+        "ws" => Transport::Ws,
+        "tcp" => Transport::Tcp,
+        _ => {
+            section.fault(
+                "transport",
+                format!("\"{word}\" is none of \"auto\", \"wss\", \"ws\", \"tcp\""),
+            );
+            Transport::Auto
+        }
+    };
+    let trust = match (optional(section.text("ca-file")), section.flag("insecure")) {
+        (Some(_), true) => {
+            section.fault("insecure", "set either `ca-file` or `insecure`, not both");
+            Trust::FirstUse
+        }
+        (Some(file), false) => Trust::Authority(file.into()),
+        (None, true) => Trust::Anything,
+        (None, false) => Trust::FirstUse,
+    };
+    CoreConfig {
+        name,
+        address,
+        standby_address,
+        transport,
+        trust,
+        logon: read_logon(section),
+        api_key_file: optional(section.text("api-key-file")).map(PathBuf::from),
+        named_controls: read_named_controls(section),
+    }
+}
+
+fn read_logon(section: &mut Section<'_>) -> Option<(String, PathBuf)> {
+    match (
+        optional(section.text("user")),
+        optional(section.text("pin-file")),
+    ) {
+        (Some(user), Some(file)) => Some((user, file.into())),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.fault("pin-file", "a user needs a file with the PIN");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault("user", "a PIN needs the user that it belongs to");
+            None
+        }
+    }
+}
+
+fn read_named_controls(section: &mut Section<'_>) -> Vec<ControlName> {
+    let mut names = Vec::new();
+    for (index, text) in section
+        .texts("named-controls", NAMED_CONTROLS_MAX)
+        .iter()
+        .enumerate()
+    {
+        match text.parse::<ControlName>() {
+            Ok(name) => names.push(name),
+            Err(fault) => section.fault(&format!("named-controls[{index}]"), fault.to_string()),
+        }
+    }
+    names
+}
+
+fn optional(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// What is wrong with a host or `host:port`, if anything.
+fn address_fault(address: &str) -> Option<String> {
+    if address.contains("://") || address.contains('/') {
+        return Some(format!(
+            "\"{address}\" is a URL: write the host alone, and `transport` beside it"
+        ));
+    }
+    let is_address =
+        address.parse::<std::net::IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok();
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "1"));
+    let is_host = !host.is_empty()
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    (!(is_address || (is_host && is_port)))
+        .then(|| format!("\"{address}\" is not a host name or address, with or without :port"))
+}
+
+fn read_link(mut section: Section<'_>) -> LinkTiming {
+    LinkTiming {
+        poll: Duration::from_millis(section.whole("poll-millis", 100..=10_000)),
+        fast_poll: Duration::from_millis(section.whole("fast-poll-millis", 50..=10_000)),
+        keepalive: Duration::from_secs(section.whole("keepalive-secs", 5..=30)),
+        probe_timeout: Duration::from_secs(section.whole("probe-timeout-secs", 1..=30)),
+        retry_max: Duration::from_secs(section.whole("retry-max-secs", 1..=300)),
+    }
+}
+
+fn read_breaker(mut section: Section<'_>) -> BreakerConfig {
+    let mut count = |key, most| u32::try_from(section.whole(key, 1..=most)).unwrap_or(1);
+    BreakerConfig {
+        failures: count("failures", 100),
+        successes: count("successes", 20),
+        open_max: Duration::from_secs(section.whole("open-max-secs", 5..=600)),
+    }
+}
+
+fn read_safety(table: Table, problems: &mut Problems) -> SafetyRules {
+    let mut section = Section::new("safety", table, problems);
+    let writes = section.flag("writes");
+    let protected = section.texts("protected", PROTECTED_PATTERNS_MAX);
+    let tables = section.tables("ceiling", CEILINGS_MAX);
+    let mut ceilings = Vec::new();
+    for (index, table) in tables.into_iter().enumerate() {
+        ceilings.push(read_ceiling(
+            &format!("safety.ceiling[{index}]"),
+            table,
+            problems,
+        ));
+    }
+    SafetyRules {
+        writes,
+        protected,
+        ceilings,
+    }
+}
+
+fn read_ceiling(path: &str, table: Table, problems: &mut Problems) -> CeilingRule {
+    const KEYS: [&str; 3] = ["pattern", "max", "max-step-up"];
+    for key in table.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+        problems.note(format!("{path}.{key}"), unknown_key(key, KEYS));
+    }
+    let has_step = table.contains_key("max-step-up");
+    let mut section = Section::new(path, table, problems);
+    CeilingRule {
+        pattern: section.text("pattern"),
+        max: section.number("max"),
+        max_step_up: has_step.then(|| section.number("max-step-up")),
+    }
+}
+
+fn read_store(mut section: Section<'_>) -> StoreConfig {
+    let path = section.text("path");
+    if path.is_empty() {
+        section.fault("path", "write a folder, such as \"/var/lib/rackhand\"");
+    }
+    StoreConfig { path: path.into() }
+}

@@ -1,0 +1,152 @@
+//! What callers ask: sent once, answered once, never sent twice.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::exchange::{Purpose, Touched, Waiter};
+use super::{Answer, Phase, Session};
+use crate::link::config::COMMAND_WAIT;
+use crate::link::error::CommandError;
+use crate::model::change::ChangeSink;
+use crate::wire::jsonrpc::{ErrorObject, Text};
+use crate::wire::poll::BATCH_MAX;
+use crate::wire::qrc::{ComponentGet, ComponentState, ControlChange, Named, Request, code};
+
+/// What a caller is told to wait when the link is down for a moment that nobody can know.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
+impl Waiter {
+    /// No answer will come.
+    pub(super) fn lost(self, was_sent: bool) {
+        let method = self.method;
+        let fault = match (was_sent, self.changes_the_room) {
+            (false, _) => CommandError::Down { retry_in: SOON },
+            (true, true) => CommandError::OutcomeUnknown { method },
+            (true, false) => CommandError::NoAnswer { method },
+        };
+        // A caller who left does not need it.
+        let _left = self.reply.send(Err(fault));
+    }
+}
+
+impl Session {
+    /// Whether another command may be handed in.
+    pub(crate) fn has_room_for_command(&self) -> bool {
+        self.exchange.has_room_for_command()
+    }
+
+    /// A caller's request. Only a live link takes it.
+    pub(crate) fn command(
+        &mut self,
+        now: Instant,
+        request: &Request,
+        reply: oneshot::Sender<Answer>,
+    ) {
+        if !matches!(self.phase, Phase::Live) {
+            let _left = reply.send(Err(CommandError::Down { retry_in: SOON }));
+            return;
+        }
+        let waiter = Waiter {
+            method: request.method(),
+            changes_the_room: request.changes_the_room(),
+            touched: Touched::by(request),
+            reply,
+        };
+        let asked = self
+            .exchange
+            .ask(now, COMMAND_WAIT, request, Purpose::Command(waiter));
+        if let Err(Purpose::Command(waiter)) = asked {
+            let _left = waiter.reply.send(Err(CommandError::Busy));
+        }
+    }
+
+    pub(super) fn command_answered(
+        &mut self,
+        now: Instant,
+        waiter: Waiter,
+        outcome: Result<&RawValue, ErrorObject>,
+        sink: &dyn ChangeSink,
+    ) {
+        let method = waiter.method;
+        let answer = match outcome {
+            Ok(raw) => {
+                self.hear_states(now, &waiter.touched, raw, sink);
+                Ok(raw.to_owned())
+            }
+            Err(error) if error.code == code::STANDBY => Err(CommandError::Standby),
+            Err(ErrorObject { code, message, .. }) => Err(CommandError::Refused {
+                method,
+                code,
+                message,
+            }),
+        };
+        let _left = waiter.reply.send(answer);
+    }
+
+    /// A command's answer did not come in time. What a write may have moved is read again, so that the sink hears it either way.
+    pub(super) fn command_lost(&mut self, now: Instant, waiter: Waiter, was_sent: bool) {
+        if was_sent && waiter.changes_the_room && matches!(self.phase, Phase::Live) {
+            self.read_again(now, waiter.touched.clone());
+        }
+        waiter.lost(was_sent);
+    }
+
+    fn read_again(&mut self, now: Instant, touched: Touched) {
+        let request = match &touched {
+            Touched::Component { name, controls } => Request::ComponentGet(ComponentGet {
+                name: name.clone(),
+                controls: controls
+                    .iter()
+                    .map(|name| Named { name: name.clone() })
+                    .collect(),
+            }),
+            Touched::Named(names) => Request::ControlGet(names.clone()),
+            Touched::Other => return,
+        };
+        // Without room, the next poll tells what moved.
+        let _room = self
+            .exchange
+            .ask(now, COMMAND_WAIT, &request, Purpose::Reread(touched));
+    }
+
+    /// The Core told states in an answer: they are facts like those of a poll.
+    pub(super) fn hear_states(
+        &mut self,
+        now: Instant,
+        touched: &Touched,
+        raw: &RawValue,
+        sink: &dyn ChangeSink,
+    ) {
+        if !self.engaged {
+            return;
+        }
+        let mut states: Vec<ControlChange<'_>> = match touched {
+            Touched::Component { .. } => {
+                let state = serde_json::from_str::<ComponentState<'_>>(raw.get());
+                let list = || serde_json::from_str(raw.get());
+                state
+                    .map(|state| state.controls)
+                    .or_else(|_| list())
+                    .unwrap_or_default()
+            }
+            Touched::Named(_) => {
+                let one = || serde_json::from_str(raw.get()).map(|state| vec![state]);
+                serde_json::from_str(raw.get())
+                    .or_else(|_| one())
+                    .unwrap_or_default()
+            }
+            Touched::Other => return,
+        };
+        if let Touched::Component { name, .. } = touched {
+            for state in states.iter_mut().filter(|state| state.component.is_none()) {
+                state.component = Some(Text::from(name.as_str()));
+            }
+        }
+        for batch in states.chunks(BATCH_MAX) {
+            sink.values(batch, now);
+        }
+    }
+}

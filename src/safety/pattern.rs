@@ -1,0 +1,104 @@
+//! Patterns over control names. A pattern that protects should rather fit too much than too little.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::model::name::ControlRef;
+
+/// A compiled pattern.
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    whole: GlobMatcher,
+    /// For a pattern without a slash: the same for every control of the component.
+    inside: Option<GlobMatcher>,
+}
+
+impl Pattern {
+    /// Compiles a pattern; the error says what is wrong with it.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Err("the pattern is empty: write Component/control, or a named control".into());
+        }
+        if text.chars().any(char::is_control) {
+            return Err("the pattern has control characters, which no name has".into());
+        }
+        let folded = fold(text);
+        let inside = (!folded.contains('/'))
+            .then(|| compile(&format!("{folded}/*")))
+            .transpose()?;
+        Ok(Self {
+            whole: compile(&folded)?,
+            inside,
+        })
+    }
+
+    /// Whether it fits a name that [`folded`] made.
+    pub(super) fn fits(&self, name: &str) -> bool {
+        self.whole.is_match(name)
+            || self
+                .inside
+                .as_ref()
+                .is_some_and(|inside| inside.is_match(name))
+    }
+}
+
+/// `Component/control` in the form that patterns are compared with.
+pub(super) fn folded(control: &ControlRef) -> String {
+    fold(&control.to_string())
+}
+
+fn compile(text: &str) -> Result<GlobMatcher, String> {
+    GlobBuilder::new(text)
+        .literal_separator(false)
+        .build()
+        .map(|glob| glob.compile_matcher())
+        .map_err(|fault| fault.kind().to_string())
+}
+
+/// Lower case, `_` as `.`, and every character beyond ASCII as the same byte: `globset` matches bytes, so that `?` would miss `Ü`.
+/// Confusing `Ü` with `Ö` only protects more.
+fn fold(text: &str) -> String {
+    text.chars()
+        .map(|character| match character {
+            '_' => '.',
+            ascii if ascii.is_ascii() => ascii.to_ascii_lowercase(),
+            _ => '\u{7f}',
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fits(pattern: &str, component: &str, control: &str) -> bool {
+        let name = ControlRef {
+            component: (!component.is_empty()).then(|| component.parse().unwrap()),
+            control: control.parse().unwrap(),
+        };
+        Pattern::new(pattern).unwrap().fits(&folded(&name))
+    }
+
+    #[test]
+    fn a_pattern_fits_by_component_and_control_whatever_the_spelling_of_dots() {
+        assert!(fits("Amp*/mute", "Amp 1", "mute"));
+        assert!(!fits("Amp*/mute", "Amp 1", "gain"));
+        assert!(fits("mixer/input_*_gain", "Mixer", "input.12.gain"));
+        assert!(fits("*/{mute,bypass}", "Zone 4 / Foyer", "bypass"));
+        assert!(fits("?berlauf/*", "Überlauf", "x"));
+    }
+
+    #[test]
+    fn a_pattern_without_a_slash_covers_the_named_control_and_the_whole_component() {
+        assert!(fits("SystemMute", "", "SystemMute"));
+        assert!(fits("Fire Alarm", "Fire Alarm", "mute"));
+        assert!(!fits("Fire Alarm", "Fire Alarm 2", "mute"));
+        assert!(!fits("Fire Alarm/mute", "", "mute"));
+    }
+
+    #[test]
+    fn a_bad_pattern_says_what_is_wrong() {
+        for bad in ["", "  ", "a\u{0}", "[ab", "{a,b", "x[z-a]"] {
+            assert!(Pattern::new(bad).is_err(), "{bad:?} was accepted");
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The rules, compiled, and the one function that applies them in order.
+
+use std::borrow::Cow;
+
+use compact_str::CompactString;
+
+use super::config::{ConfigFault, SafetyConfig};
+use super::pattern::{self, Pattern};
+use super::refusal::Refusal;
+use crate::limits::RAMP_MAX_SECS;
+use crate::model::control::{ControlKind, Direction};
+use crate::model::name::ControlRef;
+use crate::store::view::ControlView;
+
+/// Values closer than this are the same: positions and values cross the wire in single precision.
+const SAME_VALUE: f64 = 1e-3;
+
+/// How far, as a share of the range, the present value may lie from where its position puts it on a straight line, for positions of
+/// this control to be converted so. Positions of frequencies and times are logarithmic.
+const STRAIGHT_LINE: f64 = 0.01;
+
+/// How far from the ends of its way, as a share of it, the present position has to be to tell a straight line from another law: near the
+/// ends all laws agree to within [`STRAIGHT_LINE`].
+const TELLING: f64 = 0.05;
+
+/// Choices named in a refusal.
+const CHOICES_SHOWN: usize = 20;
+
+/// What is to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A number in the control's unit.
+    Value(f64),
+    /// On or off; also fires a trigger.
+    Switch(bool),
+    /// Between 0 and 1.
+    Position(f64),
+    /// A text.
+    Text(String),
+}
+
+/// Where the caller thinks that the control stands. What is absent is not compared.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Expect {
+    /// Raw value.
+    pub value: Option<f64>,
+    /// What Designer shows.
+    pub string: Option<String>,
+}
+
+/// A reading fresh enough to act on, with the text uncut.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Present<'a> {
+    /// Raw value.
+    pub value: Option<f64>,
+    /// The value between 0 and 1, read with it.
+    pub position: Option<f64>,
+    /// What Designer shows, complete, in the form that clients are shown.
+    pub string: Cow<'a, str>,
+}
+
+/// A write that somebody asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Proposal<'a> {
+    /// The control as the mirror knows it.
+    pub control: &'a ControlView,
+    /// What to write.
+    pub write: &'a Write,
+    /// Seconds until the new value is reached; 0 is at once.
+    pub ramp_secs: f64,
+    /// Where the caller thinks that it stands.
+    pub expect: Option<&'a Expect>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    text: String,
+}
+
+#[derive(Debug)]
+struct Limit {
+    pattern: Pattern,
+    max_value: f64,
+    max_step_up: Option<f64>,
+}
+
+/// The rules of this box, ready to judge.
+#[derive(Debug)]
+pub struct Policy {
+    writes: bool,
+    protected: Vec<Rule>,
+    ceilings: Vec<Limit>,
+}
+
+impl Policy {
+    /// Compiles the rules.
+    ///
+    /// # Errors
+    ///
+    /// Every rule that cannot be used, at once.
+    pub fn new(config: &SafetyConfig) -> Result<Self, Vec<ConfigFault>> {
+        let mut faults = Vec::new();
+        let mut fault = |key: String, problem: String| faults.push(ConfigFault { key, problem });
+        let mut protected = Vec::new();
+        for (index, text) in config.protected.iter().enumerate() {
+            match Pattern::new(text) {
+                Ok(pattern) => protected.push(Rule {
+                    pattern,
+                    text: text.clone(),
+                }),
+                Err(problem) => fault(format!("protected[{index}]"), problem),
+            }
+        }
+        let mut ceilings = Vec::new();
+        for (index, ceiling) in config.ceilings.iter().enumerate() {
+            let key = |field: &str| format!("ceiling[{index}].{field}");
+            if !ceiling.max_value.is_finite() {
+                fault(key("max"), "it must be a number".into());
+            }
+            if ceiling
+                .max_step_up
+                .is_some_and(|step| !step.is_finite() || step <= 0.0)
+            {
+                fault(key("max-step-up"), "it must be a number above 0".into());
+            }
+            match Pattern::new(&ceiling.pattern) {
+                Ok(pattern) => ceilings.push(Limit {
+                    pattern,
+                    max_value: ceiling.max_value,
+                    max_step_up: ceiling.max_step_up,
+                }),
+                Err(problem) => fault(key("pattern"), problem),
+            }
+        }
+        if faults.is_empty() {
+            Ok(Self {
+                writes: config.writes,
+                protected,
+                ceilings,
+            })
+        } else {
+            Err(faults)
+        }
+    }
+
+    /// Whether anything may be written at all.
+    #[must_use]
+    pub const fn writes_allowed(&self) -> bool {
+        self.writes
+    }
+
+    /// The pattern that protects a control, as configured.
+    #[must_use]
+    pub fn protection(&self, control: &ControlRef) -> Option<&str> {
+        if self.protected.is_empty() {
+            return None;
+        }
+        let name = pattern::folded(control);
+        self.protected
+            .iter()
+            .find(|rule| rule.pattern.fits(&name))
+            .map(|rule| rule.text.as_str())
+    }
+
+    /// The lowest ceiling over a control, in its unit. Switches, triggers and texts have none.
+    #[must_use]
+    pub fn ceiling(&self, control: &ControlRef, kind: &ControlKind) -> Option<f64> {
+        self.limits(control, kind)
+            .map(|limit| limit.max_value)
+            .reduce(f64::min)
+    }
+
+    /// The rules that need no more than a name: the writes switch and the protected patterns.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WritesOff`] or [`Refusal::Protected`].
+    pub fn admit(&self, control: &ControlRef) -> Result<(), Refusal> {
+        if !self.writes {
+            return Err(Refusal::WritesOff);
+        }
+        match self.protection(control) {
+            Some(pattern) => Err(Refusal::Protected {
+                pattern: pattern.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether [`Policy::judge`] will ask for a fresh reading.
+    #[must_use]
+    pub fn needs_present(&self, proposal: &Proposal<'_>) -> bool {
+        let control = proposal.control;
+        let is_position = matches!(proposal.write, Write::Position(_));
+        proposal.expect.is_some()
+            || self
+                .limits(&control.name, &control.kind)
+                .any(|limit| is_position || limit.max_step_up.is_some())
+    }
+
+    /// Judges a write. The order is fixed, and the first rule that it breaks answers: writes switch, protected patterns, direction,
+    /// form and range, ceilings, shortened texts, expectation, ramp.
+    ///
+    /// # Errors
+    ///
+    /// The rule that the write breaks.
+    pub fn judge(
+        &self,
+        proposal: &Proposal<'_>,
+        present: Option<&Present<'_>>,
+    ) -> Result<(), Refusal> {
+        let control = proposal.control;
+        self.admit(&control.name)?;
+        if control.direction == Direction::ReadOnly {
+            return Err(Refusal::ReadOnly);
+        }
+        form_and_range(control, proposal.write)?;
+        for limit in self.limits(&control.name, &control.kind) {
+            under_ceiling(limit, control, proposal.write, present)?;
+        }
+        is_whole_text(control, proposal.write)?;
+        if let Some(expect) = proposal.expect {
+            is_where_expected(expect, present.ok_or(Refusal::Stale)?)?;
+        }
+        ramp_fits(proposal)
+    }
+
+    fn limits<'a>(
+        &'a self,
+        control: &ControlRef,
+        kind: &ControlKind,
+    ) -> impl Iterator<Item = &'a Limit> + use<'a> {
+        let has_level = !matches!(
+            kind,
+            ControlKind::Boolean
+                | ControlKind::Trigger
+                | ControlKind::StateTrigger
+                | ControlKind::Text
+        );
+        let name = (has_level && !self.ceilings.is_empty()).then(|| pattern::folded(control));
+        self.ceilings
+            .iter()
+            .filter(move |limit| name.as_ref().is_some_and(|name| limit.pattern.fits(name)))
+    }
+}
+
+fn is_numeric(control: &ControlView) -> bool {
+    matches!(
+        control.kind,
+        ControlKind::Float | ControlKind::Integer | ControlKind::Time | ControlKind::Status
+    ) || control.range.is_some()
+}
+
+fn form_and_range(control: &ControlView, write: &Write) -> Result<(), Refusal> {
+    let wrong = |problem, hint| Err(Refusal::WrongForm { problem, hint });
+    match (&control.kind, write) {
+        (_, Write::Value(number) | Write::Position(number)) if !number.is_finite() => wrong(
+            "the number is not finite",
+            "Give a number that JSON can carry.",
+        ),
+        (ControlKind::Boolean, Write::Switch(_))
+        | (ControlKind::Trigger | ControlKind::StateTrigger, Write::Switch(true)) => Ok(()),
+        (ControlKind::Trigger | ControlKind::StateTrigger, Write::Value(number))
+            if is_same(*number, 1.0) =>
+        {
+            Ok(())
+        }
+        (ControlKind::Trigger | ControlKind::StateTrigger, _) => wrong(
+            "a trigger takes nothing but the value 1, which fires it",
+            "Write value 1 or true to fire it.",
+        ),
+        (ControlKind::Boolean, Write::Value(number)) => {
+            within(*number, 0.0, 1.0)?;
+            if number.fract() == 0.0 {
+                Ok(())
+            } else {
+                wrong("a switch is on or off", "Write true or false.")
+            }
+        }
+        (ControlKind::Boolean, _) => wrong("a switch is on or off", "Write value true or false."),
+        (ControlKind::Text, Write::Text(text)) => is_choice(control, text),
+        (ControlKind::Text, _) => wrong(
+            "the control holds a text",
+            "Use `string`; a combo box takes one of its choices.",
+        ),
+        (_, Write::Text(_)) if is_numeric(control) => wrong(
+            "a text written to a number cannot be judged before it is sent",
+            "Use `value` with a number in the control's unit.",
+        ),
+        (_, Write::Text(text)) => is_choice(control, text),
+        (_, Write::Switch(_)) if is_numeric(control) => wrong(
+            "the control holds a number, not a switch",
+            "Use `value` with a number.",
+        ),
+        (_, Write::Switch(_)) => Ok(()),
+        (_, Write::Position(position)) => within(*position, 0.0, 1.0),
+        (kind, Write::Value(number)) => {
+            if let Some((low, high)) = control.range {
+                within(*number, low, high)?;
+            }
+            if *kind == ControlKind::Integer && number.fract() != 0.0 {
+                return wrong("the control takes whole numbers", "Round the value.");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn within(asked: f64, low: f64, high: f64) -> Result<(), Refusal> {
+    if (low..=high).contains(&asked) {
+        Ok(())
+    } else {
+        Err(Refusal::OutOfRange { asked, low, high })
+    }
+}
+
+fn is_choice(control: &ControlView, text: &str) -> Result<(), Refusal> {
+    let choices = &control.choices;
+    if choices.is_empty() || choices.iter().any(|choice| choice == text) {
+        return Ok(());
+    }
+    Err(Refusal::NotAChoice {
+        choices: choices
+            .iter()
+            .take(CHOICES_SHOWN)
+            .map(CompactString::to_string)
+            .collect(),
+    })
+}
+
+fn under_ceiling(
+    limit: &Limit,
+    control: &ControlView,
+    write: &Write,
+    present: Option<&Present<'_>>,
+) -> Result<(), Refusal> {
+    let asked = match write {
+        Write::Value(number) => *number,
+        Write::Switch(on) => f64::from(u8::from(*on)),
+        Write::Position(position) => {
+            value_at(control, *position, present).ok_or(Refusal::CannotBeJudged)?
+        }
+        Write::Text(_) => return Err(Refusal::CannotBeJudged),
+    };
+    if asked > limit.max_value {
+        return Err(Refusal::AboveCeiling {
+            asked,
+            max: limit.max_value,
+        });
+    }
+    let Some(max) = limit.max_step_up else {
+        return Ok(());
+    };
+    let now = present
+        .and_then(|present| present.value)
+        .ok_or(Refusal::Stale)?;
+    let step = asked - now;
+    if step > max + SAME_VALUE {
+        return Err(Refusal::StepTooLarge { step, max });
+    }
+    Ok(())
+}
+
+/// The value that a position stands for. The ends of the range are certain; in between it is a straight line only if the present
+/// value lies on it.
+fn value_at(control: &ControlView, position: f64, present: Option<&Present<'_>>) -> Option<f64> {
+    let (low, high) = control.range?;
+    let span = high - low;
+    if position <= 0.0 {
+        return Some(low);
+    }
+    if position >= 1.0 {
+        return Some(high);
+    }
+    let (value, at) = (present?.value?, present?.position?);
+    let is_telling = (TELLING..=1.0 - TELLING).contains(&at);
+    let is_straight = (low + at * span - value).abs() <= STRAIGHT_LINE * span;
+    (is_telling && is_straight).then_some(low + position * span)
+}
+
+fn is_whole_text(control: &ControlView, write: &Write) -> Result<(), Refusal> {
+    let reading = &control.reading;
+    match write {
+        Write::Text(text) if reading.truncated && is_cut_of(text, &reading.string) => {
+            Err(Refusal::Shortened)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a text is what the box shows of a longer one, with or without the dots that say so.
+fn is_cut_of(text: &str, kept: &str) -> bool {
+    let bare = text.trim_end_matches(['…', '.', ' ']);
+    !bare.is_empty() && bare == kept.trim_end_matches(['…', '.', ' '])
+}
+
+fn is_where_expected(expect: &Expect, present: &Present<'_>) -> Result<(), Refusal> {
+    let value_fits = expect
+        .value
+        .is_none_or(|value| present.value.is_some_and(|now| is_same(now, value)));
+    let string_fits = expect
+        .string
+        .as_ref()
+        .is_none_or(|string| *string == present.string);
+    if value_fits && string_fits {
+        return Ok(());
+    }
+    let found = match present.value {
+        Some(value) => format!("{value} ({})", present.string),
+        None => present.string.to_string(),
+    };
+    Err(Refusal::Moved { found })
+}
+
+fn is_same(a: f64, b: f64) -> bool {
+    (a - b).abs() <= SAME_VALUE
+}
+
+fn ramp_fits(proposal: &Proposal<'_>) -> Result<(), Refusal> {
+    let secs = proposal.ramp_secs;
+    if !(0.0..=RAMP_MAX_SECS).contains(&secs) {
+        return Err(Refusal::RampOutOfRange { max: RAMP_MAX_SECS });
+    }
+    let can_ramp = matches!(proposal.write, Write::Value(_) | Write::Position(_))
+        && !matches!(
+            proposal.control.kind,
+            ControlKind::Boolean | ControlKind::Trigger | ControlKind::StateTrigger
+        );
+    if secs > 0.0 && !can_ramp {
+        return Err(Refusal::WrongForm {
+            problem: "only numbers can ramp",
+            hint: "Leave `ramp_s` out.",
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,521 @@
+//! `qsys_explain_visibility`: why something cannot be seen, and what a person can do about it in Q-SYS Designer or Core Manager.
+
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::answer::{self, Head, shown_text};
+use super::{Core, Definition, Outcome, QsysService, get_link_status, resolve};
+use crate::guard::Scope;
+use crate::limits::{COMPONENTS_MAX, CONTROLS_MAX, NAME_MAX_BYTES};
+use crate::link::{LinkState, LinkStatus};
+use crate::service::{Effect, ToolCall, ToolFault};
+use crate::store::view::MirrorStatus;
+use crate::wire::qrc::EngineState;
+
+/// Names offered for one that nothing has.
+const NEAREST: usize = 3;
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "qsys_explain_visibility",
+    title: "Explain visibility",
+    description: "Why a component or control cannot be seen here, most likely reason first, each with steps for the person at Q-SYS Designer \
+        or Core Manager: Script Access, Code Name, the WebSocket service, access control, design not running, standby, spelling, a changed \
+        design, bounds of this box. Without arguments: what keeps this box from seeing the system as a whole.",
+    input: super::schema::input::<Arguments>,
+    output: super::schema::output::<Answer>,
+    effect: Effect::Read,
+    is_destructive: false,
+    scope: Scope::Diagnose,
+    call,
+};
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    /// Code Name of the component that is missed.
+    #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
+    component: Option<String>,
+    /// Name of the control that is missed; without `component` a named control.
+    #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
+    control: Option<String>,
+    /// Name of the Core, where this box has several.
+    core: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Answer {
+    #[serde(flatten)]
+    head: Head,
+    /// Whether what was asked about can be seen. Absent when nothing was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visible: Option<bool>,
+    /// Reasons, the surest first.
+    reasons: Vec<Reason>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Reason {
+    /// A stable word for it.
+    code: &'static str,
+    /// How sure this box is.
+    certainty: Certainty,
+    /// The reason in a sentence.
+    explanation: String,
+    /// What a person can do, in order.
+    steps: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Certainty {
+    /// It is so.
+    Certain,
+    /// It usually is so.
+    Likely,
+    /// It may be so.
+    Possible,
+}
+
+use Certainty::{Certain, Likely, Possible};
+
+fn reason(
+    code: &'static str,
+    certainty: Certainty,
+    explanation: impl Into<String>,
+    steps: &[&str],
+) -> Reason {
+    Reason {
+        code,
+        certainty,
+        explanation: explanation.into(),
+        steps: steps.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
+    Box::pin(async move {
+        let arguments: Arguments = answer::arguments(call.arguments)?;
+        let core = service.core(arguments.core.as_deref())?;
+        let link = core.link.status();
+        let known = core.mirror.status();
+        let mut reasons = Vec::new();
+        let visible = match (&arguments.component, &arguments.control) {
+            (None, None) => None,
+            (component, control) => Some(subject(
+                core,
+                component.as_deref(),
+                control.as_deref(),
+                &link,
+                &mut reasons,
+            )?),
+        };
+        // What is visible may still be what was known before the link was lost.
+        if visible != Some(true) || link.state != LinkState::Live {
+            system(&link, &known, &mut reasons);
+            if visible == Some(false) && known.refused > 0 {
+                reasons.push(full(&known));
+            }
+        }
+        reasons.sort_by_key(|reason| reason.certainty);
+        if reasons.is_empty() {
+            reasons.push(healthy(&known));
+        }
+        let text = reasons
+            .first()
+            .map(|reason| reason.explanation.clone())
+            .unwrap_or_default();
+        let structured = answer::whole(&Answer {
+            head: core.head(),
+            visible,
+            reasons,
+        })?;
+        Ok(answer::answer(structured, text))
+    })
+}
+
+/// Looks for what was asked about. True when it can be seen.
+fn subject(
+    core: &Core,
+    component: Option<&str>,
+    control: Option<&str>,
+    link: &LinkStatus,
+    reasons: &mut Vec<Reason>,
+) -> Result<bool, ToolFault> {
+    let Some(component) = component else {
+        return Ok(named_control(core, control.unwrap_or_default(), reasons));
+    };
+    let Some(view) = resolve::find_component(core, component)? else {
+        missing_component(core, component, link, reasons);
+        return Ok(false);
+    };
+    let Some(control) = control else {
+        reasons.push(reason(
+            "VISIBLE",
+            Certain,
+            format!(
+                "`{}` is visible: a {} with {} controls.",
+                view.name, view.kind, view.controls
+            ),
+            &[],
+        ));
+        return Ok(true);
+    };
+    match resolve::control(core, Some(&view.name), control) {
+        Ok((_, name)) => {
+            reasons.push(reason(
+                "VISIBLE",
+                Certain,
+                format!("`{name}` is visible."),
+                &[],
+            ));
+            Ok(true)
+        }
+        Err(fault) => {
+            reasons.push(reason(
+                "NO_SUCH_CONTROL",
+                Certain,
+                fault.problem,
+                &[
+                    "Compare with the list that qsys_get_component gives: a component shows only the controls that its settings in Designer make.",
+                    "In a mixer or router the number of inputs and outputs decides which controls exist.",
+                ],
+            ));
+            Ok(false)
+        }
+    }
+}
+
+fn named_control(core: &Core, control: &str, reasons: &mut Vec<Reason>) -> bool {
+    match resolve::control_view(core, None, control) {
+        Ok(view) if view.reading.value.is_some() || !view.reading.string.is_empty() => {
+            reasons.push(reason(
+                "VISIBLE",
+                Certain,
+                format!("The named control `{}` is visible.", view.name),
+                &[],
+            ));
+            true
+        }
+        Ok(view) => {
+            reasons.push(reason(
+                "NAMED_CONTROL_SILENT",
+                Likely,
+                format!(
+                    "The named control `{}` is in this box's configuration, but the Core has never reported a value for it.",
+                    view.name
+                ),
+                &[
+                    "In Q-SYS Designer open the Named Controls pane and check that a control of exactly this name is in it.",
+                    "Save to Core and run the design again if it had to be added.",
+                ],
+            ));
+            false
+        }
+        Err(fault) => {
+            reasons.push(reason(
+                "NAMED_CONTROL_NOT_CONFIGURED",
+                Certain,
+                fault.problem,
+                &[
+                    "A Core cannot list its named controls: add the name to `named-controls` of this Core in the box's configuration.",
+                    "In Q-SYS Designer check that the control is in the Named Controls pane, spelt the same.",
+                ],
+            ));
+            false
+        }
+    }
+}
+
+fn missing_component(core: &Core, name: &str, link: &LinkStatus, reasons: &mut Vec<Reason>) {
+    if link.oversize_components.iter().any(|known| known == name) {
+        reasons.push(reason(
+            "OVERSIZE",
+            Certain,
+            format!("`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.", shown_text(name)),
+            &["In Q-SYS Designer split the component, or shorten the script in it."],
+        ));
+        return;
+    }
+    let diff = core.mirror.last_diff();
+    if diff.is_some_and(|diff| diff.components_vanished.iter().any(|gone| gone == name)) {
+        reasons.push(reason(
+            "GONE_WITH_NEW_DESIGN",
+            Certain,
+            format!("`{}` was visible in the design before the present one, and is not any more.", shown_text(name)),
+            &[
+                "Ask who pushed the present design: the component was removed, renamed, or its Script Access was changed.",
+                "If it was renamed, use the new name.",
+            ],
+        ));
+    }
+    let nearest = core.mirror.nearest_components(name, NEAREST);
+    if !nearest.is_empty() {
+        reasons.push(reason(
+            "MISSPELT",
+            Likely,
+            format!(
+                "Visible components have similar names: {}.",
+                nearest.join(", ")
+            ),
+            &["Names are compared exactly, case included: use the name as it is listed."],
+        ));
+    }
+    reasons.push(script_access());
+    reasons.push(reason(
+        "NO_CODE_NAME",
+        Possible,
+        "The name on the schematic is a label; the outside sees the Code Name, which may be another one.",
+        &[
+            "Select the component in Q-SYS Designer and read `Code Name` in its properties.",
+            "Give it a Code Name of its own, then save to Core and run.",
+        ],
+    ));
+}
+
+fn script_access() -> Reason {
+    reason(
+        "SCRIPT_ACCESS",
+        Likely,
+        "A component is shown to the outside only if its Script Access is `External` or `All`; the default is `None`, and `Script` is not enough.",
+        &[
+            "Select the component in Q-SYS Designer and set `Script Access` in its properties to `External` or `All`.",
+            "Save to Core and run the design; this box sees the new design by itself.",
+        ],
+    )
+}
+
+fn full(known: &MirrorStatus) -> Reason {
+    reason(
+        "BOX_FULL",
+        Possible,
+        format!(
+            "{} components or controls are left out, because this box keeps at most {COMPONENTS_MAX} components and {CONTROLS_MAX} controls, or because their names cannot be used.",
+            known.refused
+        ),
+        &["Set Script Access to `None` for components that nobody needs from the outside."],
+    )
+}
+
+fn healthy(known: &MirrorStatus) -> Reason {
+    let mut reason = script_access();
+    reason.code = "HEALTHY";
+    reason.certainty = Certain;
+    reason.explanation = format!(
+        "The link is live and {} components are visible. One that is missing is usually hidden by its Script Access, which has to be `External` or `All`.",
+        known.components
+    );
+    reason
+}
+
+/// What keeps this box from seeing the system as a whole.
+fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
+    if link.untrusted_fingerprint.is_some() {
+        reasons.push(reason(
+            "CERTIFICATE_CHANGED",
+            Certain,
+            get_link_status::meaning(link),
+            &[
+                "Find out why the certificate changed: a new Core, a reset, or a newly installed certificate.",
+                "Compare the fingerprint with the one that Core Manager shows, then run `rackhand core trust` on the box.",
+            ],
+        ));
+        return;
+    }
+    match link.state {
+        LinkState::Live => {}
+        LinkState::Standby => reasons.push(reason(
+            "STANDBY",
+            Certain,
+            "The Core that this box reaches is the standby of a redundant pair, which shows nothing.",
+            &["Configure both addresses of the pair in the box, and check that the active Core can be reached."],
+        )),
+        LinkState::Refused => reasons.push(refused(link)),
+        LinkState::Enumerating | LinkState::Subscribing => reasons.push(reason(
+            "STILL_LEARNING",
+            Certain,
+            "This box is still learning the design.",
+            &["Wait some seconds and ask again."],
+        )),
+        LinkState::AwaitEngineStatus | LinkState::LoggingOn => reasons.push(reason(
+            "CORE_STARTING",
+            Likely,
+            get_link_status::meaning(link),
+            &["Wait: a Core takes up to some minutes to boot. Core Manager shows when it runs."],
+        )),
+        LinkState::Connecting | LinkState::Backoff => no_link(link, reasons),
+    }
+    let engine = link.engine.as_ref().or(known.engine.as_ref());
+    if engine.is_some_and(|engine| engine.state == EngineState::Idle) {
+        reasons.push(reason(
+            "DESIGN_NOT_RUNNING",
+            Certain,
+            "No design runs on the Core, and without one it shows nothing.",
+            &["In Q-SYS Designer choose File > Save to Core & Run, or start the design in Core Manager."],
+        ));
+    }
+    if link.state == LinkState::Live && known.components == 0 {
+        let mut nothing = script_access();
+        nothing.code = "NOTHING_EXPOSED";
+        nothing.explanation = format!(
+            "The design runs, but none of its components is shown to the outside. {}",
+            nothing.explanation
+        );
+        reasons.push(nothing);
+    }
+}
+
+fn refused(link: &LinkStatus) -> Reason {
+    reason(
+        "ACCESS_REFUSED",
+        Certain,
+        format!(
+            "The Core refuses this box: {}.",
+            shown_text(link.last_fault.trim_end_matches('.'))
+        ),
+        &[
+            "Access control is on. From firmware 10.5 on, make an access key for external control in Core Manager and put it into the box's configuration as `api-key-file`.",
+            "On older firmware or over TCP, make a user with a PIN and external-control permission in Q-SYS Administrator, and configure both.",
+            "Before 10.5 the WebSocket does not work with access control: switch it off, or use TCP.",
+        ],
+    )
+}
+
+fn no_link(link: &LinkStatus, reasons: &mut Vec<Reason>) {
+    let detail = if link.last_fault.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " The last attempt ended so: {}.",
+            shown_text(link.last_fault.trim_end_matches('.'))
+        )
+    };
+    reasons.push(reason(
+        "NO_LINK",
+        Certain,
+        format!("There is no link to the Core at {}.{detail}", link.address),
+        &[
+            "Check that the Core has power and that its address is the one configured in this box.",
+            "Check cable, VLAN and firewall between the two.",
+        ],
+    ));
+    let certainty = if link.engine.is_none() {
+        Likely
+    } else {
+        Possible
+    };
+    reasons.push(reason(
+        "SERVICE_OFF",
+        certainty,
+        "The service that this box talks to may be switched off on the Core, or on the network port it comes in by.",
+        &[
+            "In Core Manager open Network > Services and switch on `Remote WebSocket Control` for the port that this box is connected to.",
+            "For a link over TCP 1710 switch on `Remote Control Protocol - JSONRPC` instead.",
+        ],
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::link::LinkState;
+    use crate::service::qsys::testing::{Bed, bed};
+    use crate::wire::qrc::EngineState;
+
+    async fn explain(bed: &Bed, arguments: Value) -> (Value, Vec<String>) {
+        let answer = bed
+            .call("qsys_explain_visibility", arguments)
+            .await
+            .unwrap();
+        let codes = answer["reasons"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|reason| reason["code"].as_str().unwrap().to_owned())
+            .collect();
+        (answer, codes)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_be_seen_is_said_to_be_visible() {
+        let bed = bed();
+        for arguments in [
+            json!({ "component": "Main Gain" }),
+            json!({ "component": "Scenes", "control": "load_1" }),
+            json!({ "control": "SystemMute" }),
+        ] {
+            let (answer, codes) = explain(&bed, arguments).await;
+            assert_eq!(
+                (&answer["visible"], codes),
+                (&json!(true), vec!["VISIBLE".to_owned()])
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_component_is_misspelt_hidden_or_named_otherwise() {
+        let bed = bed();
+        let (answer, codes) = explain(&bed, json!({ "component": "Main Gian" })).await;
+        assert_eq!(answer["visible"], false);
+        assert_eq!(codes, ["MISSPELT", "SCRIPT_ACCESS", "NO_CODE_NAME"]);
+        assert!(
+            answer["reasons"][0]["explanation"]
+                .as_str()
+                .unwrap()
+                .contains("Main Gain")
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_component_of_the_design_before_is_remembered() {
+        let bed = bed();
+        bed.push("code2", &[("Other", "gain", vec![])]);
+        let (_, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
+        assert_eq!(codes[0], "GONE_WITH_NEW_DESIGN");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_oversize_component_is_named_as_such() {
+        let bed = bed();
+        bed.set_link(|status| status.oversize_components.push("Script".into()));
+        let (_, codes) = explain(&bed, json!({ "component": "Script" })).await;
+        assert_eq!(codes, ["OVERSIZE"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_named_control_has_to_be_configured() {
+        let bed = bed();
+        let (_, codes) = explain(&bed, json!({ "control": "HouseLights" })).await;
+        assert_eq!(codes, ["NAMED_CONTROL_NOT_CONFIGURED"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_arguments_the_link_and_the_engine_are_explained() {
+        let bed = bed();
+        let (answer, codes) = explain(&bed, json!({})).await;
+        assert_eq!(
+            (answer.get("visible"), codes),
+            (None, vec!["HEALTHY".to_owned()])
+        );
+        for (state, code) in [
+            (LinkState::Refused, "ACCESS_REFUSED"),
+            (LinkState::Standby, "STANDBY"),
+            (LinkState::Backoff, "NO_LINK"),
+            (LinkState::AwaitEngineStatus, "CORE_STARTING"),
+            (LinkState::Enumerating, "STILL_LEARNING"),
+        ] {
+            bed.set_link(|status| status.state = state);
+            assert_eq!(explain(&bed, json!({})).await.1[0], code);
+        }
+        bed.set_link(|status| {
+            status.state = LinkState::Live;
+            status.engine.as_mut().unwrap().state = EngineState::Idle;
+        });
+        assert_eq!(explain(&bed, json!({})).await.1, ["DESIGN_NOT_RUNNING"]);
+        bed.set_link(|status| status.untrusted_fingerprint = Some("ab".into()));
+        assert_eq!(explain(&bed, json!({})).await.1[0], "CERTIFICATE_CHANGED");
+    }
+}

@@ -1,0 +1,210 @@
+//! The tools for the Core: one file each, and this list. They know Q-SYS and nothing of HTTP or of protocol dates.
+
+mod answer;
+mod explain_visibility;
+mod fault;
+mod get_component;
+mod get_controls;
+mod get_link_status;
+mod get_overview;
+mod list_components;
+mod list_snapshots;
+mod load_snapshot;
+mod resolve;
+mod schema;
+mod search;
+mod set_controls;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod wait_for_change;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use futures_util::future::{self, BoxFuture};
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use self::answer::{Head, shown_text};
+use super::{Effect, FaultCode, Service, Tool, ToolAnswer, ToolCall, ToolFault};
+use crate::guard::Scope;
+use crate::limits::WAITS_MAX;
+use crate::link::Link;
+use crate::safety::Policy;
+use crate::store::mirror::Mirror;
+
+/// One Q-SYS system as the tools see it.
+#[derive(Debug, Clone)]
+pub struct Core {
+    /// Its name in the configuration, which the `core` argument takes.
+    pub name: CompactString,
+    /// The way to it.
+    pub link: Link,
+    /// What is known of it.
+    pub mirror: Arc<Mirror>,
+}
+
+/// The tools for all configured Cores.
+pub struct QsysService {
+    cores: Vec<Core>,
+    policy: Arc<Policy>,
+    tools: Vec<Tool>,
+    /// Calls that wait for a change.
+    waits: Semaphore,
+}
+
+impl fmt::Debug for QsysService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QsysService")
+            .field("cores", &self.cores.len())
+            .field("tools", &self.tools.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Every tool, in the order in which they are listed.
+const DEFINITIONS: &[Definition] = &[
+    get_overview::DEFINITION,
+    search::DEFINITION,
+    list_components::DEFINITION,
+    get_component::DEFINITION,
+    get_controls::DEFINITION,
+    wait_for_change::DEFINITION,
+    list_snapshots::DEFINITION,
+    get_link_status::DEFINITION,
+    explain_visibility::DEFINITION,
+    set_controls::DEFINITION,
+    load_snapshot::DEFINITION,
+];
+
+type Outcome = Result<ToolAnswer, ToolFault>;
+
+/// A tool: how it is listed, and what carries it out.
+struct Definition {
+    name: &'static str,
+    title: &'static str,
+    description: &'static str,
+    input: fn() -> Value,
+    output: fn() -> Value,
+    effect: Effect,
+    is_destructive: bool,
+    scope: Scope,
+    call: for<'a> fn(&'a QsysService, ToolCall) -> BoxFuture<'a, Outcome>,
+}
+
+impl QsysService {
+    /// The tools for these Cores, the first of which answers when none is named. Writes are judged by `policy`.
+    #[must_use]
+    pub fn new(cores: Vec<Core>, policy: Arc<Policy>) -> Self {
+        let tools = DEFINITIONS
+            .iter()
+            .map(|definition| Tool {
+                name: definition.name,
+                title: definition.title,
+                description: definition.description,
+                input_schema: Arc::new((definition.input)()),
+                output_schema: Arc::new((definition.output)()),
+                effect: definition.effect,
+                is_destructive: definition.is_destructive,
+                scope: definition.scope,
+            })
+            .collect();
+        Self {
+            cores,
+            policy,
+            tools,
+            waits: Semaphore::new(WAITS_MAX),
+        }
+    }
+
+    /// The Core of this name, or the first.
+    fn core(&self, name: Option<&str>) -> Result<&Core, ToolFault> {
+        let found = match name {
+            Some(name) => self.cores.iter().find(|core| core.name == name),
+            None => self.cores.first(),
+        };
+        found.ok_or_else(|| self.no_core(name.unwrap_or_default()))
+    }
+
+    /// The same for writes, which are never left to a default when there is a choice.
+    fn core_to_write(&self, name: Option<&str>) -> Result<&Core, ToolFault> {
+        match (name, self.cores.as_slice()) {
+            (None, [_, _, ..]) => Err(fault::bad_argument(
+                "core",
+                format!(
+                    "this box has several Cores: {}",
+                    self.core_names().join(", ")
+                ),
+                "Name the one that is meant: a write is never left to a default.",
+            )),
+            _ => self.core(name),
+        }
+    }
+
+    fn core_names(&self) -> Vec<&str> {
+        self.cores.iter().map(|core| core.name.as_str()).collect()
+    }
+
+    fn no_core(&self, name: &str) -> ToolFault {
+        let names = self.core_names();
+        ToolFault::new(
+            FaultCode::NotFound,
+            format!(
+                "This box has no Core `{name}`; it has: {}.",
+                names.join(", ")
+            ),
+            "Use one of these, or leave `core` out.",
+        )
+        .with_data(json!({ "asked": name, "nearest": names }))
+    }
+}
+
+impl Core {
+    /// Which system an answer speaks of.
+    fn head(&self) -> Head {
+        let (design, design_code) = self.mirror.status().engine.map_or_else(
+            || (String::new(), String::new()),
+            |engine| {
+                (
+                    shown_text(&engine.design_name),
+                    shown_text(&engine.design_code),
+                )
+            },
+        );
+        Head {
+            core: self.name.to_string(),
+            design,
+            design_code,
+            link: self.link.state().as_str(),
+        }
+    }
+}
+
+impl Service for QsysService {
+    fn name(&self) -> &'static str {
+        "qsys"
+    }
+
+    fn tools(&self) -> &[Tool] {
+        &self.tools
+    }
+
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Outcome> {
+        let definition = DEFINITIONS
+            .iter()
+            .find(|definition| definition.name == call.tool);
+        match definition {
+            Some(definition) => (definition.call)(self, call),
+            None => Box::pin(future::ready(Err(ToolFault::new(
+                FaultCode::NotFound,
+                format!("There is no tool `{}`.", call.tool),
+                "List the tools.",
+            )))),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! From names as a client spells them to controls and components as the Core spells them.
+
+use serde_json::json;
+
+use super::Core;
+use super::text::{is_same_name, path};
+use crate::model::name::{ComponentName, ControlName, ControlRef, NameError};
+use crate::service::{FaultCode, ToolFault};
+use crate::store::view::{ComponentView, ControlId, ControlView};
+
+/// Names offered when nothing has the one asked for.
+const NEAREST: usize = 3;
+
+/// Reads names as a client gives them.
+pub(super) fn control_ref(component: Option<&str>, control: &str) -> Result<ControlRef, ToolFault> {
+    let component = component
+        .map(str::parse::<ComponentName>)
+        .transpose()
+        .map_err(|fault| bad_name("component", &fault))?;
+    let control = control
+        .parse::<ControlName>()
+        .map_err(|fault| bad_name("control", &fault))?;
+    Ok(ControlRef { component, control })
+}
+
+fn bad_name(path: &str, fault: &NameError) -> ToolFault {
+    super::fault::bad_argument(
+        path,
+        fault.to_string(),
+        "Use a name as qsys_search or qsys_list_components gives it.",
+    )
+}
+
+/// Finds a control by its exact name, without a look at names that are nearly the same.
+pub(super) fn exact_control(
+    core: &Core,
+    component: Option<&str>,
+    control: &str,
+) -> Result<(ControlId, ControlRef), ToolFault> {
+    let name = control_ref(component, control)?;
+    match core.mirror.find(&name) {
+        Some(id) => Ok((id, name)),
+        None => Err(not_found(
+            &format!("Nothing is named `{name}`."),
+            &name.to_string(),
+            &[],
+            "Find the name with qsys_search.",
+        )),
+    }
+}
+
+/// Finds a control and its exact name. `.` and `_` count as the same unless that leaves two to choose from.
+pub(super) fn control(
+    core: &Core,
+    component: Option<&str>,
+    control: &str,
+) -> Result<(ControlId, ControlRef), ToolFault> {
+    let name = control_ref(component, control)?;
+    if let Some(id) = core.mirror.find(&name) {
+        return Ok((id, name));
+    }
+    let known = match &name.component {
+        Some(component) => {
+            let component = self::component(core, component.as_str())?;
+            core.mirror
+                .component_controls(&component.name)
+                .unwrap_or_default()
+        }
+        None => core.mirror.named_controls(),
+    };
+    let mut alike = known
+        .into_iter()
+        .filter(|known| is_same_name(known.name.control.as_str(), control));
+    match (alike.next(), alike.next()) {
+        (Some(only), None) => Ok((only.id, only.name)),
+        (Some(one), Some(other)) => Err(ambiguous(
+            &path(component, control),
+            &[one.name.to_string(), other.name.to_string()],
+        )),
+        (None, _) => Err(no_control(core, &name)),
+    }
+}
+
+/// The same, with all that is known of it.
+pub(super) fn control_view(
+    core: &Core,
+    component: Option<&str>,
+    control: &str,
+) -> Result<ControlView, ToolFault> {
+    let (id, name) = self::control(core, component, control)?;
+    core.mirror
+        .control(id)
+        .ok_or_else(|| no_control(core, &name))
+}
+
+/// Finds a component by its Code Name, `.` and `_` counting as the same.
+pub(super) fn component(core: &Core, name: &str) -> Result<ComponentView, ToolFault> {
+    find_component(core, name)?.ok_or_else(|| no_component(core, name))
+}
+
+/// The same; no component of that name is no fault, but two of nearly that name are.
+pub(super) fn find_component(core: &Core, name: &str) -> Result<Option<ComponentView>, ToolFault> {
+    if let Some(found) = core.mirror.component(name) {
+        return Ok(Some(found));
+    }
+    let is_alike = &mut |known: &ComponentView| is_same_name(&known.name, name);
+    let (mut alike, _) = core.mirror.components(is_alike, 0, 2);
+    if let [one, other] = alike.as_slice() {
+        return Err(ambiguous(
+            name,
+            &[one.name.to_string(), other.name.to_string()],
+        ));
+    }
+    Ok(alike.pop())
+}
+
+fn ambiguous(name: &str, choices: &[String]) -> ToolFault {
+    ToolFault::new(
+        FaultCode::NotFound,
+        format!(
+            "`{name}` could mean more than one name: {}.",
+            choices.join(", ")
+        ),
+        "Use one of these, spelt exactly so.",
+    )
+    .with_data(json!({ "asked": name, "nearest": choices }))
+}
+
+fn no_component(core: &Core, name: &str) -> ToolFault {
+    let status = core.mirror.status();
+    if status.components == 0 {
+        return nothing_known();
+    }
+    let nearest = core.mirror.nearest_components(name, NEAREST);
+    not_found(
+        &format!("No component `{name}` is visible."),
+        name,
+        &nearest,
+        "If it exists in the design, ask qsys_explain_visibility why it cannot be seen; otherwise use qsys_search.",
+    )
+}
+
+fn no_control(core: &Core, name: &ControlRef) -> ToolFault {
+    let component = name.component.as_ref().map(ComponentName::as_str);
+    let control = name.control.as_str();
+    let nearest = core.mirror.nearest_controls(component, control, NEAREST);
+    let (problem, next_step) = match component {
+        Some(component) => (
+            format!("The component `{component}` has no control `{control}`."),
+            "List its controls with qsys_get_component.",
+        ),
+        None => (
+            format!("No named control `{control}` is known."),
+            "Named controls have to be listed in the box's configuration, since a Core cannot list them. Give `component` for all other controls.",
+        ),
+    };
+    not_found(&problem, &name.to_string(), &nearest, next_step)
+}
+
+fn not_found(problem: &str, asked: &str, nearest: &[String], next_step: &str) -> ToolFault {
+    let problem = if nearest.is_empty() {
+        problem.to_owned()
+    } else {
+        format!("{problem} The nearest names are: {}.", nearest.join(", "))
+    };
+    ToolFault::new(FaultCode::NotFound, problem, next_step)
+        .with_data(json!({ "asked": asked, "nearest": nearest }))
+}
+
+/// A control that was there a moment ago.
+pub(super) fn gone(name: &ControlRef) -> ToolFault {
+    not_found(
+        &format!("`{name}` is gone: the Core runs another design now."),
+        &name.to_string(),
+        &[],
+        "Look it up again with qsys_search.",
+    )
+}
+
+fn nothing_known() -> ToolFault {
+    ToolFault::new(
+        FaultCode::LinkDown,
+        "Nothing is known of this Core yet: no design was ever read from it.",
+        "Look at qsys_get_link_status, and call qsys_explain_visibility without arguments for what a person can check.",
+    )
+}

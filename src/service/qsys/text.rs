@@ -1,0 +1,108 @@
+//! Text that comes from the Core is data: what could steer a screen or hide from a reader is taken out, and its length is bounded.
+
+use std::borrow::Cow;
+
+/// The text without what cannot be seen: control characters (line ends and tabs become spaces), marks that turn the direction of
+/// writing, zero-width characters, and the tag characters in which text can be hidden from people but not from models.
+pub(super) fn clean(text: &str) -> Cow<'_, str> {
+    if !text
+        .chars()
+        .any(|character| character.is_control() || is_hidden(character))
+    {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.chars()
+            .filter_map(|character| match character {
+                '\n' | '\t' => Some(' '),
+                hidden if hidden.is_control() || is_hidden(hidden) => None,
+                shown => Some(shown),
+            })
+            .collect(),
+    )
+}
+
+/// The same, and at most `max` bytes of it, cut at a character. The flag says whether something was cut off.
+pub(super) fn clean_cut(text: &str, max: usize) -> (Cow<'_, str>, bool) {
+    let cleaned = clean(text);
+    if cleaned.len() <= max {
+        return (cleaned, false);
+    }
+    let end = cleaned.floor_char_boundary(max);
+    let (kept, _) = cleaned.split_at(end);
+    (Cow::Owned(kept.to_owned()), true)
+}
+
+const fn is_hidden(character: char) -> bool {
+    matches!(
+        character,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
+}
+
+/// A name in the form in which names are taken for the same: some tools write `input_1_gain` where the Core says `input.1.gain`.
+pub(super) fn folded(name: &str) -> impl Iterator<Item = char> {
+    name.chars().map(|character| match character {
+        '_' => '.',
+        other => other,
+    })
+}
+
+/// Whether two names differ at most in `.` and `_`.
+pub(super) fn is_same_name(a: &str, b: &str) -> bool {
+    a.len() == b.len() && folded(a).eq(folded(b))
+}
+
+/// `Component/control`, or a named control's bare name.
+pub(super) fn path(component: Option<&str>, control: &str) -> String {
+    match component {
+        Some(component) => format!("{component}/{control}"),
+        None => control.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_a_reader_cannot_see_is_taken_out() {
+        assert_eq!(clean("Lobby é 音"), "Lobby é 音");
+        assert_eq!(clean("a\u{1b}[31mb\r\nc\u{202e}d\u{e0041}e"), "a[31mb cde");
+        assert!(matches!(clean("plain"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_flagged() {
+        assert_eq!(clean_cut("ééé", 3), (Cow::Borrowed("é"), true));
+        assert_eq!(clean_cut("abc", 3), (Cow::Borrowed("abc"), false));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_nothing_hidden_comes_out(text in ".{0,200}", max in 0_usize..100) {
+            let (cleaned, was_cut) = clean_cut(&text, max);
+            prop_assert!(cleaned.len() <= max);
+            prop_assert!(!cleaned.chars().any(|character| character.is_control() || is_hidden(character)));
+            prop_assert!(was_cut || cleaned == clean(&text));
+        }
+    }
+
+    #[test]
+    fn dots_and_underscores_are_the_same_in_names() {
+        assert!(is_same_name("input_1_gain", "input.1.gain"));
+        assert!(!is_same_name("input.1.gain", "Input.1.gain"));
+        assert!(!is_same_name("input.1", "input.1.gain"));
+    }
+}

@@ -1,0 +1,130 @@
+//! The store's writer: a task that wakes every few seconds, has one blocking thread write what changed, and says how it went.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use super::Store;
+use super::error::Fault;
+use crate::base::shutdown::Stop;
+use crate::limits::STORE_INTERVAL;
+
+/// Longest that one round may take before its thread counts as hanging and is left behind.
+const ROUND_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest that the last round may hold up the end of the process.
+const LAST_ROUND_LIMIT: Duration = Duration::from_secs(3);
+
+/// Rest after a store could not be made anew either.
+const RETRY_AFTER: Duration = Duration::from_mins(10);
+
+/// When a store that failed is tried again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Retry {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Retry {
+    /// Whether a round may begin.
+    fn is_due(&self, now: Instant) -> bool {
+        self.at.is_none_or(|at| at <= now)
+    }
+
+    /// Once at once, then seldom: a disk that is full or dying is not helped by haste.
+    fn failed(&mut self, now: Instant) {
+        let rest = if self.failures == 0 {
+            Duration::ZERO
+        } else {
+            RETRY_AFTER
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.at = Some(now + rest);
+    }
+}
+
+impl Store {
+    /// Writes what changes, until `stop`; then once more, within three seconds.
+    pub async fn run(mut self, stop: Stop) -> &'static str {
+        let mut tick = interval(STORE_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let crowded = std::sync::Arc::clone(&self.crowded);
+        loop {
+            let is_healthy = self.retry.at.is_none();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = crowded.notified(), if is_healthy => {}
+                _ = tick.tick() => {}
+            }
+            self.round(ROUND_LIMIT).await;
+        }
+        self.round(LAST_ROUND_LIMIT).await;
+        "store writer"
+    }
+
+    /// Writes what is owed, if anything is and the disk is not being given a rest.
+    pub(super) async fn round(&mut self, limit: Duration) {
+        let now = Instant::now();
+        let is_needed = self.disk.has_work() || !self.disk.is_whole();
+        if !is_needed || !self.retry.is_due(now) {
+            self.report(None);
+            return;
+        }
+        let spare = self.disk.lost();
+        let mut disk = std::mem::replace(&mut self.disk, spare);
+        let work = tokio::task::spawn_blocking(move || {
+            let written = disk.round();
+            (disk, written)
+        });
+        let written = match timeout(limit, work).await {
+            Ok(Ok((disk, written))) => {
+                self.disk = disk;
+                written
+            }
+            Ok(Err(panic)) => Err(Fault::Damaged(panic.to_string())),
+            Err(_elapsed) => Err(Fault::Hanging(limit)),
+        };
+        self.report(Some(written));
+    }
+
+    fn report(&mut self, written: Option<Result<(), Fault>>) {
+        let now = Instant::now();
+        let mut status = self.status.borrow().clone();
+        match written {
+            None => {}
+            Some(Ok(())) => {
+                if self.retry != Retry::default() {
+                    tracing::info!("the store takes writes again");
+                }
+                self.retry = Retry::default();
+                status.last_flush = Some(now);
+                status.fault = None;
+            }
+            Some(Err(fault)) => {
+                if self.retry.failures < 2 {
+                    tracing::error!(%fault, "the store failed; serving from memory");
+                }
+                self.retry.failed(now);
+                status.errors += 1;
+                status.fault = Some(fault.to_string());
+            }
+        }
+        status.queue = self.disk.queue();
+        status.bytes = self.disk.bytes();
+        status.counters = self.disk.counters;
+        self.status.send_if_modified(|shown| {
+            let is_news = *shown != status;
+            *shown = status;
+            is_news
+        });
+    }
+}
+
+impl Store {
+    /// What could not be had at the start is tried again in the first round, and then seldom.
+    pub(super) fn note_start(&mut self, fault: &Fault, now: Instant) {
+        tracing::error!(%fault, "the store cannot be used; serving from memory");
+        self.retry.failed(now);
+    }
+}

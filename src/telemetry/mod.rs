@@ -1,0 +1,3 @@
+//! What the box says of itself: the log now, metrics and traces beside it.
+
+pub mod logging;
