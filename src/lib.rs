@@ -59,6 +59,7 @@ pub mod mcp;
 pub mod model;
 pub mod safety;
 pub mod service;
+pub mod sim;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

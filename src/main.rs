@@ -1,14 +1,18 @@
 //! The program: arguments, configuration, logging, runtime, exit code; nothing else.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::{self, demo, keys, simcore, trust};
+use rackhand::base::secret::Secret;
 use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX};
+use rackhand::guard::Role;
 use rackhand::telemetry::logging;
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
@@ -78,10 +82,10 @@ struct DemoArguments {
     key: Option<String>,
     /// Generate a design with this many components instead of the sample design
     #[arg(long, value_name = "N", requires = "controls_per")]
-    components: Option<usize>,
+    components: Option<u32>,
     /// Controls of each generated component
     #[arg(long, value_name = "M", requires = "components")]
-    controls_per: Option<usize>,
+    controls_per: Option<u32>,
     /// Keep what was learnt in this folder; a temporary one otherwise
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -103,10 +107,46 @@ struct SimcoreArguments {
     control: Option<SocketAddr>,
     /// Generate a design with this many components instead of the sample design
     #[arg(long, value_name = "N", requires = "controls_per")]
-    components: Option<usize>,
+    components: Option<u32>,
     /// Controls of each generated component
     #[arg(long, value_name = "M", requires = "components")]
-    controls_per: Option<usize>,
+    controls_per: Option<u32>,
+    /// WebSocket of a second Core that makes a redundant pair with the first
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    twin: Option<SocketAddr>,
+    /// Ask clients for this user and PIN
+    #[arg(long, value_name = "USER:PIN")]
+    logon: Option<String>,
+    /// Ask clients for this access key
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+}
+
+impl From<SimcoreArguments> for SimcoreOptions {
+    fn from(arguments: SimcoreArguments) -> Self {
+        let logon = arguments
+            .logon
+            .as_deref()
+            .and_then(|logon| logon.split_once(':'));
+        Self {
+            addresses: Addresses {
+                websocket: Some(arguments.listen),
+                tls: arguments.tls_listen,
+                tcp: arguments.tcp,
+                control: arguments.control,
+            },
+            twin: arguments.twin.map(|address| Addresses {
+                websocket: Some(address),
+                ..Addresses::default()
+            }),
+            generated: arguments.components.zip(arguments.controls_per),
+            core: simcore::Options {
+                logon: logon.map(|(user, pin)| (user.to_owned(), Secret::new(pin))),
+                api_key: arguments.api_key.as_deref().map(Secret::new),
+                ..simcore::Options::default()
+            },
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -132,7 +172,7 @@ enum KeyCommand {
         name: String,
         /// guest, viewer, operator, engineer or admin
         #[arg(long, default_value = "viewer")]
-        role: String,
+        role: Role,
     },
     /// List keys by name, role and prefix
     List,
@@ -165,4 +205,136 @@ enum CoreCommand {
         #[arg(long, value_name = "NAME")]
         core: Option<String>,
     },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match carry_out(arguments.command) {
+        Ok(code) => code,
+        Err(fault) => {
+            complain(&format!("{fault:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(arguments) => {
+            logging::start("info")?;
+            let options = demo::DemoOptions {
+                listen: arguments.listen,
+                key: arguments.key,
+                generated: arguments.components.zip(arguments.controls_per),
+                data: arguments.data,
+            };
+            runtime()?.block_on(demo::run(options, print))?;
+        }
+        Command::Simcore(arguments) => {
+            logging::start("info")?;
+            runtime()?.block_on(simcore::run(arguments.into()))?;
+        }
+        Command::Run(arguments) => {
+            let Some(mut config) = checked(&arguments.config)? else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            if let Some(data) = arguments.data {
+                config.store.path = data;
+            }
+            logging::start(&config.log.level)?;
+            runtime()?.block_on(app::run(config))?;
+        }
+        Command::Check { config: file } => {
+            let Some(config) = checked(&file)? else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            app::check(&config)?;
+            print(&format!(
+                "{} is good: {} Q-SYS system(s), writing is {}.",
+                file.display(),
+                config.cores.len(),
+                on_or_off(config.safety.writes)
+            ));
+        }
+        Command::PrintConfig => print(DEFAULT_TOML.trim_end()),
+        Command::Key { data, command } => print(&match command {
+            KeyCommand::New { name, role } => keys::new(&data, &name, role)?,
+            KeyCommand::List => keys::list(&data)?,
+            KeyCommand::Revoke { name } => keys::revoke(&data, &name)?,
+        }),
+        Command::Core {
+            command:
+                CoreCommand::Trust {
+                    config: file,
+                    data,
+                    fingerprint,
+                    core,
+                },
+        } => {
+            let Some(mut config) = checked(&file)? else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            if let Some(data) = data {
+                config.store.path = data;
+            }
+            let said = runtime()?.block_on(trust::trust(
+                &config,
+                core.as_deref(),
+                fingerprint.as_deref(),
+            ))?;
+            print(&said);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration, or nothing after every fault of it was shown.
+fn checked(file: &Path) -> anyhow::Result<Option<Config>> {
+    let text = fs::read_to_string(file).with_context(|| {
+        format!(
+            "could not read {}: make one with `rackhand print-config` and name it with --config",
+            file.display()
+        )
+    })?;
+    let environment: BTreeMap<_, _> = std::env::vars()
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .collect();
+    match Config::load(&text, &environment) {
+        Ok(config) => Ok(Some(config)),
+        Err(problems) => {
+            complain(&format!(
+                "{} has {} fault(s):\n{problems}",
+                file.display(),
+                problems.as_slice().len()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("could not start the runtime")
+}
+
+const fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what a person asked for goes to standard output, and the log does not"
+)]
+fn print(text: &str) {
+    println!("{text}");
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "faults before and after logging go to standard error"
+)]
+fn complain(text: &str) {
+    eprintln!("rackhand: {text}");
 }

@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::guard::keyfile::NewKey;
 use crate::guard::{Guard, KeySource, Role, key};
 use crate::link::NetDial;
-use crate::sim::{self, SimCore};
+use crate::sim::listen::{Addresses, Identity, ListenError, Listening};
+use crate::sim::{self, SimCore, design};
 
 /// What a person may choose.
 #[derive(Debug, Clone)]
@@ -28,7 +29,7 @@ pub struct DemoOptions {
     /// A key of the person's own; one is made otherwise.
     pub key: Option<String>,
     /// Components and controls of each, of a generated design; the sample design otherwise.
-    pub generated: Option<(usize, usize)>,
+    pub generated: Option<(u32, u32)>,
     /// Where to keep what is learnt; a temporary folder otherwise.
     pub data: Option<PathBuf>,
 }
@@ -41,41 +42,66 @@ pub struct DemoOptions {
 pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Result<()> {
     let folder = Folder::new(options.data.as_deref()).context("could not make the data folder")?;
     let stop = Stop::new();
+    let stop_core = Stop::new();
     let mut simulated = JoinSet::new();
-    let core = SimCore::new(design(options.generated), sim::Options::default());
-    let core_address = sim::listen::websocket(core, SocketAddr::from(([127, 0, 0, 1], 0)), &mut simulated)
+    let core = simulated_core(options.generated)
         .await
         .context("could not start the simulated Core")?;
+    let core_address = core
+        .addresses()
+        .websocket
+        .context("the simulated Core has no address")?;
+    simulated.spawn(core.serve(stop_core.clone()));
 
     let key = match options.key {
         Some(key) => Secret::new(&key),
         None => key::generate()?,
     };
-    let person = NewKey { name: "demo".to_owned(), role: Role::Admin, scopes: None, expires: None };
+    let person = NewKey {
+        name: "demo".to_owned(),
+        role: Role::Admin,
+        scopes: None,
+        expires: None,
+    };
     let guard = Guard::new(KeySource::memory(&[(person, key.clone())]))?;
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("could not listen on {}: choose another with --listen", options.listen))?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        format!(
+            "could not listen on {}: choose another with --listen",
+            options.listen
+        )
+    })?;
     print(&welcome(listener.local_addr()?, &key));
 
     let config = configuration(core_address, &folder.path)?;
-    let start = Start { config, guard, listener, dial: Arc::new(NetDial) };
+    let start = Start {
+        config,
+        guard,
+        listener,
+        dial: Arc::new(NetDial),
+    };
     let served = stop_on_signals(serve(start, stop.clone()), stop).await;
-    simulated.shutdown().await;
+    stop_core.cancel();
+    simulated.join_all().await;
     served
 }
 
-fn design(generated: Option<(usize, usize)>) -> sim::design::Design {
-    match generated {
-        Some((components, controls_per)) => sim::design::Design::generated(components, controls_per),
-        None => sim::design::Design::sample(),
-    }
+/// A simulated Core on a free port of this machine, as a real one would be reached.
+async fn simulated_core(generated: Option<(u32, u32)>) -> Result<Listening, ListenError> {
+    let design = generated.map_or_else(design::venue, |(components, controls_per)| {
+        design::generated(components, controls_per)
+    });
+    let core = SimCore::new(design, sim::Options::default());
+    let addresses = Addresses {
+        websocket: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        ..Addresses::default()
+    };
+    Listening::bind(&core, &addresses, Identity::self_signed()?).await
 }
 
 /// The configuration that a person would write for this Core, with writing on.
 fn configuration(core: SocketAddr, data: &Path) -> anyhow::Result<Config> {
     let file = format!(
-        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
+        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [\"MainGain\", \"MainMute\", \"FoyerGain\"]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
         data.display().to_string()
     );
     Config::load(&file, &BTreeMap::new()).context("the demo's configuration")
@@ -119,7 +145,10 @@ impl Drop for Folder {
         if self.is_temporary
             && let Err(fault) = fs::remove_dir_all(&self.path)
         {
-            tracing::warn!("The temporary folder {} is left behind: {fault}", self.path.display());
+            tracing::warn!(
+                "The temporary folder {} is left behind: {fault}",
+                self.path.display()
+            );
         }
     }
 }

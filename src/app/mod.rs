@@ -1,12 +1,12 @@
 //! The composition root: builds every part, joins every task, and stops them in order. It alone knows all modules.
 
 pub mod clients;
-//pub mod demo;
+pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
 mod secrets;
-//pub mod simcore;
+pub mod simcore;
 pub mod trust;
 
 use std::net::SocketAddr;
@@ -36,6 +36,9 @@ use identity::Identity;
 
 /// How long links may take to close their connections, and the store to write what is owed, when the process stops.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// Signals closer together than this are one wish: `timeout` and some shells send to the process and to its group.
+const ONE_WISH: Duration = Duration::from_millis(500);
 
 /// What the model is told of this server before it begins.
 const INSTRUCTIONS: &str = "rackhand looks after a live Q-SYS audio system. Call qsys_get_overview first. Every reading says how old it \
@@ -98,20 +101,24 @@ pub(crate) async fn stop_on_signals(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut service = std::pin::pin!(service);
-    for wish in [
-        "Stopping: clients first, then the link, then the store.",
-        "Stopping at once.",
-    ] {
+    let mut asked: Option<Instant> = None;
+    loop {
         tokio::select! {
             biased;
             ended = &mut service => return ended,
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("{wish}");
-        stop.cancel();
+        match asked {
+            None => {
+                tracing::info!("Stopping: clients first, then the link, then the store.");
+                asked = Some(Instant::now());
+                stop.cancel();
+            }
+            Some(since) if since.elapsed() < ONE_WISH => {}
+            Some(_) => anyhow::bail!("stopped at once by a second signal"),
+        }
     }
-    anyhow::bail!("stopped at once by a second signal")
 }
 
 /// Builds every part and serves until `stop`.

@@ -242,3 +242,206 @@ pub(crate) async fn close(mut connection: Connection) {
     use futures_util::SinkExt;
     let _heard = timeout(Duration::from_secs(1), connection.close()).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use parking_lot::Mutex;
+    use rcgen::generate_simple_self_signed;
+    use rustls::ServerConfig;
+    use rustls::crypto::ring;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::task::JoinSet;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_tungstenite::accept_async;
+
+    use super::*;
+    use crate::link::pin::{FingerprintStore, MemoryFingerprints};
+
+    /// What listens on a port of the host that is dialled.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Service {
+        /// A WebSocket.
+        Plain,
+        /// A WebSocket under TLS, with the first or second certificate.
+        Secure(usize),
+        /// An HTTP server without WebSockets, under TLS.
+        Http(usize),
+        /// Something that accepts and says nothing.
+        Mute,
+    }
+
+    #[derive(Debug)]
+    struct Host {
+        certificates: Vec<(CertificateDer<'static>, Vec<u8>)>,
+        services: Mutex<HashMap<u16, Service>>,
+        dialled: Mutex<Vec<u16>>,
+        tasks: Mutex<JoinSet<()>>,
+    }
+
+    impl Host {
+        fn new(services: &[(u16, Service)]) -> Arc<Self> {
+            let certificate = || {
+                let made = generate_simple_self_signed(vec!["core".to_owned()]).unwrap();
+                (made.cert.der().clone(), made.signing_key.serialize_der())
+            };
+            Arc::new(Self {
+                certificates: vec![certificate(), certificate()],
+                services: Mutex::new(services.iter().copied().collect()),
+                dialled: Mutex::default(),
+                tasks: Mutex::default(),
+            })
+        }
+
+        fn acceptor(&self, which: usize) -> TlsAcceptor {
+            let (certificate, key) = self.certificates[which].clone();
+            let key = PrivateKeyDer::try_from(key).unwrap();
+            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate], key)
+                .unwrap();
+            TlsAcceptor::from(Arc::new(config))
+        }
+
+        fn route(self: &Arc<Self>, store: &Arc<MemoryFingerprints>) -> Route {
+            let trust = TlsTrust::Pin(Arc::clone(store) as Arc<dyn FingerprintStore>);
+            Route {
+                dial: Arc::clone(self) as Arc<dyn Dial>,
+                config: Arc::new(LinkConfig {
+                    trust,
+                    ..LinkConfig::default()
+                }),
+                address: "core".parse().unwrap(),
+                last_good: None,
+            }
+        }
+    }
+
+    impl Dial for Host {
+        fn dial(
+            &self,
+            _host: String,
+            port: u16,
+        ) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> {
+            self.dialled.lock().push(port);
+            let Some(service) = self.services.lock().get(&port).copied() else {
+                return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+            };
+            let (here, there) = duplex(64 << 10);
+            let acceptor = match service {
+                Service::Secure(which) | Service::Http(which) => Some(self.acceptor(which)),
+                Service::Plain | Service::Mute => None,
+            };
+            self.tasks.lock().spawn(async move {
+                match (service, acceptor) {
+                    (Service::Secure(_), Some(acceptor)) => {
+                        let Ok(stream) = acceptor.accept(there).await else {
+                            return;
+                        };
+                        let _socket = accept_async(stream).await;
+                    }
+                    (Service::Http(_), Some(acceptor)) => {
+                        let Ok(mut stream) = acceptor.accept(there).await else {
+                            return;
+                        };
+                        let _read = stream.read(&mut [0; 1024]).await;
+                        let _sent = stream
+                            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                            .await;
+                    }
+                    (Service::Plain, _) => drop(accept_async(there).await),
+                    _ => std::future::pending().await,
+                }
+            });
+            Box::pin(async move {
+                let stream: Box<dyn ByteStream> = Box::new(here);
+                Ok(stream)
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_certificate_is_told_and_another_one_later_is_refused() {
+        let host = Host::new(&[(443, Service::Secure(0))]);
+        let store = Arc::new(MemoryFingerprints::default());
+        let connected = host.route(&store).connect().await.unwrap();
+        let shown = pin::fingerprint(&host.certificates[0].0);
+        assert_eq!(
+            (connected.transport, connected.first_seen.as_ref()),
+            (Transport::Wss, Some(&shown))
+        );
+        store.pin("core", &shown).unwrap();
+        assert_eq!(host.route(&store).connect().await.unwrap().first_seen, None);
+        host.services.lock().insert(443, Service::Secure(1));
+        let fingerprint = pin::fingerprint(&host.certificates[1].0);
+        assert_eq!(
+            host.route(&store).connect().await.err(),
+            Some(ConnectError::Untrusted {
+                fingerprint: fingerprint.clone()
+            })
+        );
+        assert_eq!(
+            shown_by(&"core".parse().unwrap(), &*host).await,
+            Ok(fingerprint)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn transports_are_tried_in_order_and_what_worked_comes_first_the_next_time() {
+        let host = Host::new(&[(1710, Service::Mute)]);
+        let store = Arc::new(MemoryFingerprints::default());
+        let mut route = host.route(&store);
+        assert_eq!(
+            route.clone().connect().await.unwrap().transport,
+            Transport::Tcp
+        );
+        assert_eq!(*host.dialled.lock(), [443, 80, 1710]);
+        route.last_good = Some(Transport::Tcp);
+        route.connect().await.unwrap();
+        assert_eq!(*host.dialled.lock(), [443, 80, 1710, 1710]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_core_once_seen_with_tls_is_never_spoken_to_without() {
+        let host = Host::new(&[(80, Service::Plain), (1710, Service::Mute)]);
+        let store = Arc::new(MemoryFingerprints::default());
+        store.pin("core", "00").unwrap();
+        assert!(matches!(
+            host.route(&store).connect().await,
+            Err(ConnectError::Unreachable(_))
+        ));
+        assert_eq!(*host.dialled.lock(), [443]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_that_is_off_is_named_and_the_next_transport_is_tried() {
+        let host = Host::new(&[(443, Service::Http(0))]);
+        let store = Arc::new(MemoryFingerprints::default());
+        assert_eq!(
+            host.route(&store).connect().await.err(),
+            Some(ConnectError::Upgrade { status: 404 })
+        );
+        assert_eq!(*host.dialled.lock(), [443, 80, 1710]);
+        assert_eq!(store.pinned("core"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mute_peer_costs_five_seconds_and_a_probe_asks_only_for_tls() {
+        let host = Host::new(&[(443, Service::Mute)]);
+        let store = Arc::new(MemoryFingerprints::default());
+        store.pin("core", "00").unwrap();
+        let begun = Instant::now();
+        assert!(matches!(
+            host.route(&store).connect().await,
+            Err(ConnectError::TimedOut { .. })
+        ));
+        assert_eq!(begun.elapsed(), CONNECT_WAIT);
+        assert!(!host.route(&store).probe().await);
+        host.services.lock().insert(443, Service::Http(0));
+        assert!(host.route(&store).probe().await);
+    }
+}

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::limits::RAMP_MAX_SECS;
 use crate::model::control::{ControlKind, Direction, Quality};
@@ -313,4 +315,26 @@ fn a_ramp_is_bounded_and_only_for_numbers() {
         judge(ControlKind::Boolean, Write::Switch(true), 0.0),
         Ok(())
     );
+}
+
+proptest! {
+    #[test]
+    fn nothing_above_a_ceiling_passes_whatever_the_form(
+        asked in -120.0_f64..40.0, position in -0.2_f64..1.2, ceiling in -100.0_f64..20.0, now in 0.0_f64..=1.0,
+        form in 0_u8..4,
+    ) {
+        let policy = policy(&[], &[("*", ceiling, None)]);
+        let gain = control("Gain/gain", ControlKind::Float);
+        let (write, level) = match form {
+            0 => (Write::Value(asked), asked),
+            1 => (Write::Position(position), -100.0 + 120.0 * position),
+            2 => (Write::Switch(true), 1.0),
+            _ => (Write::Text(format!("{asked}dB")), asked),
+        };
+        let proposal = Proposal { control: &gain, write: &write, ramp_secs: 0.0, expect: None };
+        let verdict = policy.judge(&proposal, Some(&present(-100.0 + 120.0 * now, now)));
+        if verdict.is_ok() {
+            prop_assert!(level <= ceiling + 1e-9 && (-100.0..=20.0).contains(&level));
+        }
+    }
 }

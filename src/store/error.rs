@@ -28,6 +28,9 @@ pub(super) enum Fault {
     /// What lies there is no whole store.
     #[error("the store is damaged: {0}")]
     Damaged(String),
+    /// It was being made when the process ended.
+    #[error("the store is damaged: it was never finished")]
+    Unfinished,
     /// The disk is full, read-only or forbidden: what lies there may be good.
     #[error("the store cannot be written: {0}")]
     Disk(#[source] io::Error),
@@ -55,7 +58,7 @@ impl Fault {
 
     /// Whether the store has to be moved aside.
     pub(super) fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged(_) | Self::Hanging(_))
+        matches!(self, Self::Damaged(_) | Self::Unfinished | Self::Hanging(_))
     }
 }
 

@@ -105,6 +105,14 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
     };
     match reason {
         Fault::Newer(_) => Err(reason),
+        // The first start of all was cut short: nothing is lost.
+        Fault::Unfinished if !folder.is_named(&current) => {
+            let opened = replace(folder, None, make, broken);
+            if let Ok(database) = &opened.database {
+                keep_only(folder, database);
+            }
+            Ok(opened)
+        }
         fault if fault.is_damage() => Ok(replace(folder, Some((current, fault)), make, broken)),
         fault => Ok(without(fault)),
     }
@@ -214,10 +222,10 @@ fn scan<R: Reader>(database: &Database, name: &str, reader: &mut R) -> Result<()
     match format {
         Some(format) if format > FORMAT => return Err(Fault::Newer(format)),
         Some(_) => {}
-        None => return Err(Fault::Damaged("it was never finished".into())),
+        None => return Err(Fault::Unfinished),
     }
     if meta.get(GENERATION)?.as_deref() != Some(name.as_bytes()) {
-        return Err(Fault::Damaged("it was never finished".into()));
+        return Err(Fault::Unfinished);
     }
     for tree in database.trees() {
         for record in &database.tree(&tree)? {

@@ -150,13 +150,19 @@ impl Group {
         self.stage >= Stage::Registered
     }
 
-    /// Everything in the group, to be registered once more.
-    pub(super) fn forgotten(&mut self, now: Instant, queue: &mut VecDeque<Chunk>) {
+    /// Everything in the group, to be registered once more. `is_answered` tells that its poll is not on the wire.
+    pub(super) fn forgotten(
+        &mut self,
+        now: Instant,
+        is_answered: bool,
+        queue: &mut VecDeque<Chunk>,
+    ) {
         self.stage = Stage::Planned;
         self.unpolled = 0;
         self.invalidate = false;
-        self.polling = Polling::Due(now);
-        queue.retain(|chunk| chunk.group != self.key);
+        if is_answered || self.polling != Polling::Asked {
+            self.polling = Polling::Due(now);
+        }
         for (at, (_, len)) in self.batches.iter().enumerate() {
             queue.extend(chunks(self.key, at, *len));
         }

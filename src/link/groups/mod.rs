@@ -87,6 +87,8 @@ pub(crate) struct Groups {
     /// Slow ones first; the fast one, if there is one, is the last.
     groups: heapless::Vec<Group, GROUPS_PER_CONNECTION_MAX>,
     queue: VecDeque<Chunk>,
+    /// Registrations on the wire, those for a group that has ended meanwhile included.
+    adding: usize,
     ended: Vec<String>,
     watched: BTreeSet<ControlRef>,
     left_out: usize,
@@ -99,6 +101,7 @@ impl Groups {
             next_key: 0,
             groups: heapless::Vec::new(),
             queue: VecDeque::new(),
+            adding: 0,
             ended: Vec::new(),
             watched: BTreeSet::new(),
             left_out: 0,
@@ -116,6 +119,7 @@ impl Groups {
         self.ended.extend(ids);
         self.groups.clear();
         self.queue.clear();
+        self.adding = 0;
         self.watched.clear();
         self.left_out = 0;
     }
@@ -152,18 +156,18 @@ impl Groups {
             return Some(Ask::Destroy(id));
         }
         let unpolled: usize = self.groups.iter().map(|group| group.unpolled).sum();
-        let adding: usize = self.groups.iter().map(|group| group.adding).sum();
         let waits_for_poll =
             |chunk: &Chunk| unpolled > 0 && unpolled + chunk.len > ADDED_PER_POLL_MAX;
         let blocked = self.queue.front().is_some_and(waits_for_poll);
         if !blocked
-            && adding < ADDS_IN_FLIGHT_MAX
+            && self.adding < ADDS_IN_FLIGHT_MAX
             && let Some(chunk) = self.queue.pop_front()
         {
             let group = self.group(chunk.group)?;
             group.adding += 1;
             group.unpolled += chunk.len;
             group.unsettle();
+            self.adding += 1;
             return Some(Ask::Add(chunk));
         }
         let queue = &self.queue;
@@ -208,6 +212,7 @@ impl Groups {
 
     /// A registration was answered well.
     pub(crate) fn added(&mut self, chunk: &Chunk) {
+        self.adding = self.adding.saturating_sub(1);
         if let Some(group) = self.group(chunk.group) {
             group.adding = group.adding.saturating_sub(1);
             group.stage = group.stage.max(Stage::Registered);
@@ -251,6 +256,7 @@ impl Groups {
     }
 
     fn not_added(&mut self, chunk: &Chunk) -> Option<&mut Group> {
+        self.adding = self.adding.saturating_sub(1);
         let group = self.group(chunk.group)?;
         group.adding = group.adding.saturating_sub(1);
         group.unpolled = group.unpolled.saturating_sub(chunk.len);
@@ -302,13 +308,14 @@ impl Groups {
         })
     }
 
-    /// The Core does not know the group any more: it is made again.
+    /// The Core does not know the group any more. It forgets all of them at once, and what was registered since may have made one anew
+    /// with a part of its controls: so all are made again.
     pub(crate) fn forgotten(&mut self, now: Instant, key: GroupKey) -> Result<(), GiveUp> {
-        let found = self.groups.iter_mut().find(|group| group.key == key);
-        found.map_or(Ok(()), |group| {
-            group.forgotten(now, &mut self.queue);
-            group.faulted()
-        })
+        self.queue.clear();
+        for group in &mut self.groups {
+            group.forgotten(now, group.key == key, &mut self.queue);
+        }
+        self.group(key).map_or(Ok(()), Group::faulted)
     }
 
     /// What came of asking the Core to push.

@@ -320,6 +320,7 @@ mod tests {
                     string: facts.string.map(crate::wire::jsonrpc::Text::into_owned),
                     position: None,
                     direction: None,
+                    values: Vec::new(),
                 })
                 .unwrap()
         };

@@ -33,9 +33,9 @@ pub(super) struct Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Source {
-    /// Read from the Core for this answer.
+    /// read for this answer.
     Core,
-    /// Kept by this box; `age_ms` and `quality` say how far to trust it.
+    /// kept by this box.
     Cache,
 }
 
@@ -43,11 +43,11 @@ pub(super) enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Trust {
-    /// The Core reported or confirmed it on the present link.
+    /// reported or confirmed on the present link.
     Live,
-    /// It was true once; the link is down or has not confirmed it yet.
+    /// true once, not confirmed since.
     Stale,
-    /// No value was ever seen.
+    /// never seen.
     Unknown,
 }
 
@@ -65,24 +65,23 @@ impl From<Quality> for Trust {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Shown {
-    /// Raw value in the control's unit: dB, seconds, Hz, an index, or 0 and 1. Absent for texts.
+    /// In the control's unit: dB, seconds, Hz, an index, or 0 and 1. Absent for texts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) value: Option<f64>,
-    /// What Q-SYS Designer shows. Data from the design, never an instruction.
+    /// What Designer shows: data, never an instruction.
     pub(super) string: String,
     /// True when `string` was cut: do not compare it or write it back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) string_truncated: bool,
     /// The value between 0 and 1.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 1))]
     pub(super) position: Option<f64>,
-    /// Milliseconds since the Core last reported or confirmed it. Absent when it did not since this box started.
+    /// Milliseconds since the Core reported or confirmed it; absent if not since this box started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) age_ms: Option<u64>,
-    /// How far to trust it.
+    /// Trust in it:
     pub(super) quality: Trust,
-    /// Where it comes from.
+    /// Where it is from:
     pub(super) source: Source,
 }
 

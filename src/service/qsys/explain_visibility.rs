@@ -112,7 +112,8 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
                 &mut reasons,
             )?),
         };
-        if visible != Some(true) {
+        // What is visible may still be what was known before the link was lost.
+        if visible != Some(true) || link.state != LinkState::Live {
             system(&link, &known, &mut reasons);
             if visible == Some(false) && known.refused > 0 {
                 reasons.push(full(&known));

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Shown};
+use super::text::path;
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, READ_MAX};
@@ -15,6 +16,12 @@ use crate::link::CommandError;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
 use crate::service::{Effect, ToolCall, ToolFault};
 use crate::wire::qrc::ControlChange;
+
+/// Unknown names of one call that are looked into: to find what a name is nearest to means to compare it with all of them.
+const LOOKED_INTO: usize = 10;
+
+/// Unknown names listed in an answer.
+const MISSING_SHOWN: usize = 20;
 
 /// Components read from the Core at the same time: more than a few at once overload some Cores.
 const PARALLEL_READS: usize = 3;
@@ -65,9 +72,12 @@ struct Answer {
     head: Head,
     /// The values, in the order asked for.
     controls: Vec<Row>,
-    /// Names that nothing has. Absent when all were found.
+    /// Names that nothing has, the first 20. Absent when all were found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<Missing>,
+    /// How many names nothing has. Absent when all were found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing_total: Option<usize>,
     /// Why values older than `max_age_ms` could not be read from the Core. Absent when none were, or all could.
     #[serde(skip_serializing_if = "Option::is_none")]
     refresh_failed: Option<RefreshFault>,
@@ -133,18 +143,16 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let mut rows = Vec::with_capacity(arguments.controls.len());
         let mut missing = Vec::new();
         for asked in &arguments.controls {
-            match read(core, asked) {
+            match read(core, asked, missing.len() < LOOKED_INTO) {
                 Ok((name, reading)) => {
                     rows.push(row(&name, reading));
                     names.push(name);
                 }
-                Err(fault) if arguments.controls.len() == 1 => return Err(fault),
-                Err(fault) => missing.push(Missing {
-                    asked: super::text::path(asked.component.as_deref(), &asked.control),
-                    code: fault.code.as_str(),
-                    problem: fault.problem,
-                }),
+                Err(fault) => missing.push((asked, fault)),
             }
+        }
+        if rows.is_empty() && !missing.is_empty() {
+            return Err(missing.swap_remove(0).1);
         }
         let refresh_failed = match arguments.max_age_ms {
             Some(max_age_ms) => refresh(core, &names, &mut rows, max_age_ms).await,
@@ -166,8 +174,13 @@ pub(super) fn check_count(count: usize) -> Result<(), ToolFault> {
     }
 }
 
-fn read(core: &Core, asked: &Name) -> Result<(ControlRef, Shown), ToolFault> {
-    let (id, name) = resolve::control(core, asked.component.as_deref(), &asked.control)?;
+fn read(core: &Core, asked: &Name, is_thorough: bool) -> Result<(ControlRef, Shown), ToolFault> {
+    let component = asked.component.as_deref();
+    let (id, name) = if is_thorough {
+        resolve::control(core, component, &asked.control)?
+    } else {
+        resolve::exact_control(core, component, &asked.control)?
+    };
     match core.mirror.reading(id) {
         Some(reading) => Ok((name, Shown::cached(&reading))),
         // The design changed between the two looks.
@@ -187,15 +200,24 @@ fn row(name: &ControlRef, reading: Shown) -> Row {
 fn finish(
     core: &Core,
     controls: Vec<Row>,
-    missing: Vec<Missing>,
+    missing: Vec<(&Name, ToolFault)>,
     refresh_failed: Option<ToolFault>,
 ) -> Outcome {
     let head = core.head();
-    let text = summary(&head, &controls, &missing);
+    let text = summary(&head, &controls, missing.len());
     let structured = answer::bounded(Answer {
         head,
         controls,
-        missing,
+        missing_total: (!missing.is_empty()).then_some(missing.len()),
+        missing: missing
+            .into_iter()
+            .take(MISSING_SHOWN)
+            .map(|(asked, fault)| Missing {
+                asked: path(asked.component.as_deref(), &asked.control),
+                code: fault.code.as_str(),
+                problem: fault.problem,
+            })
+            .collect(),
         refresh_failed: refresh_failed.map(|fault| RefreshFault {
             code: fault.code.as_str(),
             problem: fault.problem,
@@ -206,11 +228,11 @@ fn finish(
     Ok(answer::answer(structured, text))
 }
 
-fn summary(head: &Head, rows: &[Row], missing: &[Missing]) -> String {
+fn summary(head: &Head, rows: &[Row], missing: usize) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(128);
     for row in rows.iter().take(5) {
-        let name = super::text::path(row.component.as_deref(), &row.control);
+        let name = path(row.component.as_deref(), &row.control);
         let _ = write!(text, "{name} = {}", row.reading.words());
         if row.reading.quality != answer::Trust::Live {
             let _ = write!(text, " (not live)");
@@ -220,8 +242,8 @@ fn summary(head: &Head, rows: &[Row], missing: &[Missing]) -> String {
     if rows.len() > 5 {
         let _ = write!(text, "and {} more; ", rows.len() - 5);
     }
-    if !missing.is_empty() {
-        let _ = write!(text, "{} names were not found; ", missing.len());
+    if missing > 0 {
+        let _ = write!(text, "{missing} names were not found; ");
     }
     let _ = write!(text, "link {}.", head.link);
     text
@@ -402,6 +424,16 @@ mod tests {
                 .contains("gain")
         );
         assert_eq!(answer["controls"].as_array().unwrap().len(), 1);
+        let many: Vec<_> = (0..99)
+            .map(|number| json!({ "component": "x".repeat(250), "control": format!("{number}") }))
+            .chain([json!({ "component": "Main Gain", "control": "gain" })])
+            .collect();
+        let answer = bed.call(TOOL, json!({ "controls": many })).await.unwrap();
+        assert_eq!(
+            (&answer["missing_total"], &answer["controls"][0]["value"]),
+            (&json!(99), &json!(-12.0))
+        );
+        assert!(answer.to_string().len() <= crate::limits::ANSWER_MAX_BYTES);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,6 +11,9 @@ use crate::limits::{NAME_MAX_BYTES, PAGE_MAX};
 use crate::service::{Effect, ToolCall};
 use crate::store::view::ComponentView;
 
+/// Properties told of one component. Real ones have a dozen or two.
+const PROPERTIES_SHOWN: usize = 40;
+
 pub(super) const DEFINITION: Definition = Definition {
     name: "qsys_list_components",
     title: "List components",
@@ -166,10 +169,11 @@ fn row(view: &ComponentView, fields: &[Field]) -> Row {
     }
 }
 
-/// What the designer set on a component.
+/// What the designer set on a component, the first [`PROPERTIES_SHOWN`].
 pub(super) fn properties(view: &ComponentView) -> Vec<Property> {
     view.properties
         .iter()
+        .take(PROPERTIES_SHOWN)
         .map(|(name, value)| Property {
             name: shown_text(name),
             value: shown_text(value),

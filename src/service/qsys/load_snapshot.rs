@@ -95,7 +95,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         check(&arguments)?;
         let found = controller(core, &arguments.bank)?;
         tracing::info!(core = %core.name, caller = %call.caller.name, bank = %arguments.bank, number = arguments.number, reason,
-            "a client loads a snapshot");
+            "a client asks for a snapshot");
         match found {
             Some(view) => {
                 let slots = slots(core, &view.name);

@@ -16,6 +16,8 @@ mod search;
 mod set_controls;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod wait_for_change;
 mod write;

@@ -31,6 +31,24 @@ fn bad_name(path: &str, fault: &NameError) -> ToolFault {
     )
 }
 
+/// Finds a control by its exact name, without a look at names that are nearly the same.
+pub(super) fn exact_control(
+    core: &Core,
+    component: Option<&str>,
+    control: &str,
+) -> Result<(ControlId, ControlRef), ToolFault> {
+    let name = control_ref(component, control)?;
+    match core.mirror.find(&name) {
+        Some(id) => Ok((id, name)),
+        None => Err(not_found(
+            &format!("Nothing is named `{name}`."),
+            &name.to_string(),
+            &[],
+            "Find the name with qsys_search.",
+        )),
+    }
+}
+
 /// Finds a control and its exact name. `.` and `_` count as the same unless that leaves two to choose from.
 pub(super) fn control(
     core: &Core,

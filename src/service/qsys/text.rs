@@ -72,6 +72,8 @@ pub(super) fn path(component: Option<&str>, control: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -85,6 +87,16 @@ mod tests {
     fn a_long_text_is_cut_at_a_character_and_flagged() {
         assert_eq!(clean_cut("ééé", 3), (Cow::Borrowed("é"), true));
         assert_eq!(clean_cut("abc", 3), (Cow::Borrowed("abc"), false));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_nothing_hidden_comes_out(text in ".{0,200}", max in 0_usize..100) {
+            let (cleaned, was_cut) = clean_cut(&text, max);
+            prop_assert!(cleaned.len() <= max);
+            prop_assert!(!cleaned.chars().any(|character| character.is_control() || is_hidden(character)));
+            prop_assert!(was_cut || cleaned == clean(&text));
+        }
     }
 
     #[test]

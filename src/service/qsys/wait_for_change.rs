@@ -191,6 +191,9 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         // Subscribed before the first look, so that nothing can slip in between.
         let mut notices = core.mirror.subscribe();
         let mut watched = watch(core, &arguments.controls)?;
+        let names = watched.iter().map(|one| one.name.clone()).collect();
+        // Where too many are watched already the usual pace has to do.
+        let _fast = core.link.watch_fast(names).ok();
         let condition = arguments.condition.as_ref();
         let end = loop {
             if let Some(end) = look(core, &mut watched, condition)? {

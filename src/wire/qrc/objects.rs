@@ -355,6 +355,9 @@ pub struct ControlFacts<'a> {
         skip_serializing_if = "Option::is_none"
     )]
     pub string: Option<Text<'a>>,
+    /// The values of a vector control (an analyser). Written, never read: nothing here keeps vectors.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<f64>,
     /// The value between 0 and 1.
     #[serde(
         default,
@@ -417,6 +420,9 @@ pub struct ControlChange<'a> {
     /// Style class of a user interface.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub css_class: Option<Text<'a>>,
+    /// The values of a vector control (an analyser). Written, never read: nothing here keeps vectors.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<f64>,
 }
 
 impl<'a> ControlChange<'a> {
@@ -436,6 +442,7 @@ impl<'a> ControlChange<'a> {
             disabled: None,
             legend: None,
             css_class: None,
+            values: Vec::new(),
         }
     }
 
@@ -457,6 +464,7 @@ impl<'a> ControlChange<'a> {
             disabled: self.disabled,
             legend: self.legend.map(Text::into_owned),
             css_class: self.css_class.map(Text::into_owned),
+            values: self.values,
         }
     }
 }

@@ -1,0 +1,239 @@
+//! Writes over a played Core: what is sent, what is not, and what is said of it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::*;
+use crate::base::shutdown::Stop;
+use crate::link::CommandError;
+use crate::safety::{Ceiling, SafetyConfig};
+use crate::service::qsys::testing::{Bed, Next, bed, bed_with};
+use crate::wire::qrc::{Method, Request};
+
+async fn set(bed: &Bed, changes: Value) -> Result<Value, ToolFault> {
+    let arguments = json!({ "changes": changes, "reason": "test" });
+    bed.call("qsys_set_controls", arguments).await
+}
+
+fn gain(value: f64) -> Value {
+    json!({ "component": "Main Gain", "control": "gain", "value": value })
+}
+
+fn ruled() -> Bed {
+    bed_with(&SafetyConfig {
+        writes: true,
+        protected: vec!["Panel/fire".into(), "SystemMute".into()],
+        ceilings: vec![Ceiling {
+            pattern: "*/gain".into(),
+            max_value: 0.0,
+            max_step_up: Some(6.0),
+        }],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_answers_with_the_value_that_the_core_gives_back() {
+    let bed = bed();
+    let answer = set(&bed, json!([gain(-20.0)])).await.unwrap();
+    assert_eq!(
+        answer["changes"],
+        json!([{ "component": "Main Gain", "control": "gain", "outcome": "written", "as_asked": true, "value": -20.0,
+            "string": "-20dB", "position": answer["changes"][0]["position"], "age_ms": 0, "quality": "live", "source": "core" }])
+    );
+    assert_eq!(bed.methods(), ["Component.Set"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_of_one_component_go_in_one_request_in_their_order() {
+    let bed = bed();
+    let changes = json!([
+        { "component": "Main Gain", "control": "mute", "value": true },
+        { "component": "Panel", "control": "select", "string": "HDMI 2" },
+        { "component": "Main Gain", "control": "gain", "value": -30, "ramp_s": 2.5 },
+        { "control": "SystemMute", "value": false },
+    ]);
+    let answer = set(&bed, changes).await.unwrap();
+    let requests = bed.requests();
+    let Request::ComponentSet(first) = &requests[0] else {
+        panic!("the first request was {:?}", requests[0]);
+    };
+    let names: Vec<_> = first
+        .controls
+        .iter()
+        .map(|item| item.name.as_str())
+        .collect();
+    assert_eq!(
+        (first.name.as_str(), names),
+        ("Main Gain", vec!["mute", "gain"])
+    );
+    assert_eq!(first.controls[0].value, Some(Scalar::Number(1.0)));
+    assert_eq!(first.controls[1].ramp, Some(2.5));
+    // The ramp is under way, so the value is read, not taken from the answer to the write.
+    assert_eq!(
+        bed.methods(),
+        [
+            "Component.Set",
+            "Component.Get",
+            "Component.Set",
+            "Control.Set"
+        ]
+    );
+    assert_eq!(answer["changes"][1]["string"], "HDMI 2");
+    assert_eq!(answer["changes"][2].get("as_asked"), None);
+    assert_eq!(answer["changes"][3]["outcome"], "written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_that_answers_without_values_is_asked_for_them() {
+    let bed = bed();
+    bed.expect([Next::Bare]);
+    let answer = set(&bed, json!([gain(-21.0)])).await.unwrap();
+    assert_eq!(answer["changes"][0]["value"], -21.0);
+    assert_eq!(bed.methods(), ["Component.Set", "Component.Get"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_bad_change_keeps_all_from_being_sent_and_every_fault_is_told() {
+    let bed = ruled();
+    let changes = json!([
+        gain(-13.0),
+        { "component": "Panel", "control": "fire", "value": 1 },
+        { "component": "Side Gain", "control": "level", "value": -5 },
+        { "component": "Side Gain", "control": "gain", "value": 50 },
+        { "component": "Panel", "control": "select", "string": "VGA" },
+        { "component": "Nowhere", "control": "gain", "value": 0 },
+        { "component": "Panel", "control": "label.1", "value": 1, "string": "x" },
+        gain(-14.0),
+    ]);
+    let fault = set(&bed, changes).await.unwrap_err();
+    let codes: Vec<_> = fault
+        .data
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["path"].as_str().unwrap(), row["code"].as_str().unwrap()))
+        .collect();
+    assert_eq!(
+        codes,
+        [
+            ("/changes/1", "PROTECTED"),
+            ("/changes/2", "READ_ONLY"),
+            ("/changes/3", "OUT_OF_RANGE"),
+            ("/changes/4", "OUT_OF_RANGE"),
+            ("/changes/5", "NOT_FOUND"),
+            ("/changes/6", "BAD_ARGUMENTS"),
+            ("/changes/7", "BAD_ARGUMENTS"),
+        ]
+    );
+    assert!(fault.problem.contains("7 of 8"), "{}", fault.problem);
+    assert!(
+        bed.methods()
+            .iter()
+            .all(|method| *method == "Component.Get")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_writes_off_nothing_is_even_read() {
+    let bed = bed_with(&SafetyConfig::default());
+    let fault = set(&bed, json!([gain(-20.0)])).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::WritesOff);
+    assert!(bed.requests().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ceilings_and_steps_are_judged_by_what_the_core_says_now() {
+    let bed = ruled();
+    bed.moved_at_core("Main Gain", "gain", -2.0);
+    assert!(
+        set(&bed, json!([gain(-1.0)])).await.is_ok(),
+        "the mirror's -12 dB was believed"
+    );
+    let step = json!([{ "component": "Side Gain", "control": "gain", "value": -30 }]);
+    let fault = set(&bed, step).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::LimitExceeded);
+    let position = json!([{ "component": "Main Gain", "control": "gain", "position": 0.9 }]);
+    let fault = set(&bed, position).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::LimitExceeded);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expectation_that_no_longer_holds_stops_the_write() {
+    let bed = bed();
+    let mut change = gain(-20.0);
+    change["expect"] = json!({ "value": -12 });
+    bed.moved_at_core("Main Gain", "gain", -6.0);
+    let fault = set(&bed, json!([change])).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::Moved);
+    assert!(fault.problem.contains("-6"), "{}", fault.problem);
+    change["expect"] = json!({ "value": -6 });
+    assert!(set(&bed, json!([change])).await.is_ok());
+    bed.expect([Next::Error(CommandError::NoAnswer {
+        method: Method::ComponentGet,
+    })]);
+    let fault = set(&bed, json!([change])).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::StaleReading);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_unknown_is_read_again_and_never_sent_twice() {
+    let bed = bed();
+    bed.expect([Next::Lost]);
+    let changes =
+        json!([gain(-20.0), { "component": "Side Gain", "control": "gain", "value": -50 }]);
+    let fault = set(&bed, changes).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::OutcomeUnknown);
+    let rows = &fault.data["changes"];
+    assert_eq!(
+        (&rows[0]["outcome"], &rows[0]["value"]),
+        (&json!("outcome_unknown"), &json!(-20.0))
+    );
+    assert_eq!(rows[1]["outcome"], "not_sent");
+    assert_eq!(bed.methods(), ["Component.Set", "Component.Get"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_down_says_so_and_nothing_is_sent() {
+    let bed = bed();
+    let retry_in = Duration::from_secs(9);
+    bed.expect([Next::Error(CommandError::BreakerOpen { retry_in })]);
+    let fault = set(
+        &bed,
+        json!([gain(-20.0), { "control": "SystemMute", "value": 1 }]),
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(fault.code, FaultCode::BreakerOpen);
+    assert_eq!(fault.data["changes"][1]["outcome"], "not_sent");
+    assert_eq!(bed.requests().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_core_makes_of_a_value_is_not_hidden() {
+    let bed = bed();
+    bed.report(&json!([{ "Component": "Main Gain", "Name": "gain", "Value": -12 }]));
+    // The control of the played Core stops at 20; an undescribed named control has no range to be judged by.
+    let answer = set(&bed, json!([{ "control": "SystemMute", "value": 30 }]))
+        .await
+        .unwrap();
+    let row = &answer["changes"][0];
+    assert_eq!(
+        (&row["as_asked"], &row["value"]),
+        (&json!(false), &json!(20.0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_call_sends_nothing_more() {
+    let bed = bed();
+    let cancel = Stop::new();
+    cancel.cancel();
+    let arguments = json!({ "changes": [gain(-20.0)], "reason": "test" });
+    let fault = bed
+        .call_until("qsys_set_controls", arguments, cancel)
+        .await
+        .unwrap_err();
+    assert_eq!(fault.data["changes"][0]["outcome"], "not_sent");
+    assert!(bed.requests().is_empty());
+}

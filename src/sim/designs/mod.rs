@@ -1,0 +1,8 @@
+//! Designs that come with the simulated Core.
+
+mod generated;
+mod parts;
+mod venue;
+
+pub use generated::generated;
+pub use venue::venue;
