@@ -307,35 +307,21 @@ mod tests {
         let facts = |name: &str, kind: &str| -> ComponentFacts {
             serde_json::from_str(&format!(r#"{{"Name":"{name}","Type":"{kind}"}}"#)).unwrap()
         };
-        let control = |name: &'static str| -> ControlFacts<'static> {
-            serde_json::from_str(&format!(r#"{{"Name":"{name}","String":"x"}}"#))
-                .map(|facts: ControlFacts<'_>| ControlFacts {
-                    name: name.into(),
-                    kind: None,
-                    value: None,
-                    value_min: None,
-                    value_max: None,
-                    string_min: None,
-                    string_max: None,
-                    string: facts.string.map(crate::wire::jsonrpc::Text::into_owned),
-                    position: None,
-                    direction: None,
-                    values: Vec::new(),
-                })
-                .unwrap()
-        };
-        let script = facts("S", "device_controller_script");
-        assert!(is_script(&script, &[]));
-        assert!(!is_mirrored(&control("code"), true));
-        assert!(is_mirrored(&control("text.1"), true));
-        let keypad = facts("K", "custom_controls");
-        assert!(!is_script(&keypad, &[control("code")]));
-        assert!(is_mirrored(&control("code"), false));
-        assert!(is_script(
-            &facts("P", "PLUGIN"),
-            &[control("script.status")]
+        let texts = ["code", "text.1", "script.status"]
+            .map(|name| format!(r#"{{"Name":"{name}","String":"x"}}"#));
+        let [code, text, status] = texts
+            .each_ref()
+            .map(|text| serde_json::from_str::<ControlFacts<'_>>(text).unwrap());
+        assert!(is_script(&facts("S", "device_controller_script"), &[]));
+        assert!(is_script(&facts("P", "PLUGIN"), &[status]));
+        assert!(!is_script(
+            &facts("K", "custom_controls"),
+            std::slice::from_ref(&code)
         ));
-        let mut long = control("text.1");
+        assert!(!is_mirrored(&code, true));
+        assert!(is_mirrored(&code, false));
+        assert!(is_mirrored(&text, true));
+        let mut long = text;
         long.string = Some("x".repeat(SUBSCRIBED_TEXT_MAX_BYTES + 1).into());
         assert!(!is_mirrored(&long, false));
     }

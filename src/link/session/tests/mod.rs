@@ -397,3 +397,26 @@ fn what_is_watched_is_polled_fast_and_only_while_it_is() {
     assert_eq!(bench.groups.len(), 1);
     assert_eq!(bench.count(Method::ChangeGroupDestroy), 1);
 }
+
+#[test]
+fn a_component_with_too_large_an_answer_costs_two_connections_and_is_then_left_out() {
+    let mut oversize = Oversize::default();
+    for connection in 0..3 {
+        let mut bench = Bench::new(Transport::Wss);
+        bench.session.oversize = oversize;
+        bench.push_engine("Active");
+        while bench.ended().is_none() && bench.session.state() != LinkState::Live {
+            let frame = bench.sent.first().expect("something is to be read");
+            if frame.contains("GetControls") && frame.contains("Camera") {
+                bench.session.cut(bench.now, &Cut::Oversize, &bench.sink);
+                bench.collect();
+            } else {
+                let answer = bench.read_one().unwrap();
+                bench.frame(&answer);
+            }
+        }
+        assert_eq!(bench.ended().is_none(), connection == 2);
+        oversize = bench.session.oversize().clone();
+    }
+    assert_eq!(oversize.known(), ["Camera"]);
+}
