@@ -1,7 +1,6 @@
 //! The configuration file and the environment on top of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bolero::{Driver, TypeGenerator};
 use rackhand::config::{Config, DEFAULT_TOML};

@@ -13,10 +13,16 @@
     reason = "a fault in a target is a failed test, and the count of inputs is printed for the script that runs them"
 )]
 
+mod breaker;
 mod config;
+mod house;
+mod http;
 mod json;
+mod mcp;
 mod mirror;
 mod safety;
+mod session;
+mod sim;
 mod wire;
 
 /// How long a target is tried where `BOLERO_RANDOM_TEST_TIME_MS` does not say otherwise: long enough for a gross fault.
@@ -46,6 +52,11 @@ targets! {
     a_bent_request_is_read_or_refused_and_what_was_read_is_written_back_the_same: json::Bent<json::ToCore> => wire::to_core_holds,
     a_poll_reads_as_a_stream_as_it_reads_in_one_piece: json::Bent<json::Polls> => wire::poll_holds,
     a_configuration_is_accepted_within_its_bounds_or_every_fault_has_a_key: config::File => config::holds,
+    a_breaker_opens_rests_and_closes_as_it_says_whatever_happens: breaker::Case => breaker::holds,
+    a_session_answers_every_caller_once_and_sends_no_write_twice: session::Case => session::holds,
     a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
+    a_simulated_core_answers_what_it_can_read_and_writes_nothing_but_frames: Vec<sim::Step> => sim::holds,
+    a_posted_body_gets_an_answer_of_the_protocol_and_no_rule_is_broken: Vec<mcp::Request> => mcp::holds,
+    bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
 }

@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Uses the Core: learns the design and keeps everything fresh from now on. Only after [`Event::Ready`].
-    pub(crate) fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if matches!(self.phase, Phase::Waiting) && !self.engaged {
             self.engaged = true;
             self.begin_design(now, sink);
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// Keeps the connection, but uses it no more. Callers whose requests are on the wire keep waiting for their answers.
-    pub(crate) fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if std::mem::take(&mut self.engaged) {
             self.exchange.forget_own();
             self.groups.start_over();

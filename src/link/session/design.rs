@@ -51,7 +51,7 @@ impl Enumeration {
 
 /// Components of a design whose answer is too large to take. It outlives connections, since each such answer costs one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Oversize {
+pub struct Oversize {
     design_code: String,
     /// Known ones, not asked for again.
     known: Vec<String>,

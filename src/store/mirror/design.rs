@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::slot::{
     DIRTY, HAS_EXTRA, MAY_BE_METER, METER, Meta, NAMED, NEW, REPORTED, SEEN, STATE, USED,
 };
-use super::table::{Component, Report, Table, at, cut};
+use super::table::{Component, Report, Room, Table, at, cut};
 use crate::limits::DIFF_NAMES_MAX;
 use crate::model::control::{ControlKind, Direction};
 use crate::model::name::{ComponentName, ControlName};
@@ -63,7 +63,7 @@ impl Table {
         self.engine = Some(engine.clone());
         self.linked = Some(now);
         self.is_telling = true;
-        self.is_swept = false;
+        self.room = Room::ToMake;
         self.refused = 0;
         if is_other {
             self.void();
@@ -230,7 +230,7 @@ impl Table {
 
     /// Drops what an earlier design left and this one has not named so far. False when there is nothing to drop.
     fn make_room(&mut self) -> bool {
-        if !self.is_replacing || std::mem::replace(&mut self.is_swept, true) {
+        if !self.is_replacing || std::mem::replace(&mut self.room, Room::Made) == Room::Made {
             return false;
         }
         let before = (self.controls(), self.component_names.len());
