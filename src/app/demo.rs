@@ -101,7 +101,7 @@ async fn simulated_core(generated: Option<(u32, u32)>) -> Result<Listening, List
 /// The configuration that a person would write for this Core, with writing on.
 fn configuration(core: SocketAddr, data: &Path) -> anyhow::Result<Config> {
     let file = format!(
-        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
+        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [\"MainGain\", \"MainMute\", \"FoyerGain\"]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
         data.display().to_string()
     );
     Config::load(&file, &BTreeMap::new()).context("the demo's configuration")

@@ -154,10 +154,6 @@ pub struct CeilingRule {
 pub struct StoreConfig {
     /// The folder.
     pub path: PathBuf,
-    /// Between two writes.
-    pub write_behind: Duration,
-    /// Largest database, bytes.
-    pub budget_bytes: u64,
 }
 
 /// Section `[log]`.

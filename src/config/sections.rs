@@ -248,9 +248,5 @@ fn read_store(mut section: Section<'_>) -> StoreConfig {
     if path.is_empty() {
         section.fault("path", "write a folder, such as \"/var/lib/rackhand\"");
     }
-    StoreConfig {
-        path: path.into(),
-        write_behind: Duration::from_secs(section.whole("write-behind-secs", 1..=60)),
-        budget_bytes: section.whole("budget-mib", 16..=1_024) << 20,
-    }
+    StoreConfig { path: path.into() }
 }

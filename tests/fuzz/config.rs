@@ -121,7 +121,4 @@ fn is_within_bounds(config: &Config) {
                 .is_none_or(|step| step.is_finite() && step > 0.0)
         );
     }
-    assert!((1..=60).contains(&config.store.write_behind.as_secs()));
-    assert!((16 << 20..=1024 << 20).contains(&config.store.budget_bytes));
-    assert!(config.store.write_behind >= Duration::from_secs(1));
 }
