@@ -25,6 +25,9 @@ pub const GARBAGE_IN_ROW_MAX: u8 = 3;
 /// more the design cannot be learnt, and the link says so.
 pub const OVERSIZE_COMPONENTS_MAX: usize = 64;
 
+/// Components named as ones that the Core refuses to tell about. Further ones are left out too, and only logged.
+pub const UNLISTED_COMPONENTS_MAX: usize = 64;
+
 // The link
 
 /// Q-SYS systems of one box. More are a fault of the configuration.
