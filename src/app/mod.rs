@@ -16,20 +16,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::base::file;
 use crate::base::shutdown::Stop;
 use crate::config::Config;
-use crate::guard::{Guard, KeySource};
+use crate::guard::Guard;
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{Core, QsysService};
-use crate::store::Store;
+use crate::store::{Store, StoreStatus};
 
 use health::Health;
 use identity::Identity;
@@ -68,9 +69,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let data = config.store.path.clone();
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
-    let guard = Guard::new(KeySource::File(keys::key_file(&data)))?;
+    let (guard, fault) = Guard::over(keys::key_file(&data));
     let address = config.listen.address;
-    if !guard.has_keys() {
+    if let Some(fault) = fault {
+        tracing::error!(
+            "{:#}. Nobody can log in until it is mended: put back a copy of it, or remove it and make new keys.",
+            anyhow::Error::from(fault)
+        );
+    } else if !guard.has_keys() {
         anyhow::ensure!(
             address.ip().is_loopback(),
             "there is no key yet, so nobody could use {address}. Make one first: rackhand key new --name \"FOH laptop\" --role operator --data {}",
@@ -145,6 +151,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
 pub struct Running {
     front: Arc<Front>,
     parts: Parts,
+    store_status: watch::Receiver<StoreStatus>,
     stop: Stop,
 }
 
@@ -189,7 +196,7 @@ impl Running {
             });
         }
 
-        let health = Arc::new(Health::new(&cores, store_status, stop.clone()));
+        let health = Arc::new(Health::new(&cores, store_status.clone(), stop.clone()));
         let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
         let server = Server::new(&services, server_info())?;
         let guard = Arc::new(guard);
@@ -208,6 +215,7 @@ impl Running {
         Ok(Self {
             front: Arc::new(front),
             parts,
+            store_status,
             stop,
         })
     }
@@ -232,7 +240,7 @@ impl Running {
     ///
     /// A part ended unasked.
     pub async fn until_stopped(self) -> anyhow::Result<()> {
-        self.parts.supervise(&self.stop).await
+        self.parts.supervise(&self.stop, &self.store_status).await
     }
 }
 
@@ -297,7 +305,11 @@ struct Parts {
 impl Parts {
     /// Waits for `stop` or for the first task that ends unasked, then stops all: no new requests and calls finished, links closed,
     /// store written.
-    async fn supervise(mut self, stop: &Stop) -> anyhow::Result<()> {
+    async fn supervise(
+        mut self,
+        stop: &Stop,
+        store_status: &watch::Receiver<StoreStatus>,
+    ) -> anyhow::Result<()> {
         let unasked = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -316,7 +328,14 @@ impl Parts {
         end("store", &self.stop_store, self.store, STOP_WAIT).await;
         match unasked {
             None => {
-                tracing::info!("Stopped: all connections closed, everything learnt is stored.");
+                match store_status.borrow().fault.as_ref() {
+                    None => tracing::info!(
+                        "Stopped: all connections are closed, and what was learnt is stored."
+                    ),
+                    Some(fault) => tracing::warn!(
+                        "Stopped: all connections are closed, but what was learnt is not stored: {fault}"
+                    ),
+                }
                 Ok(())
             }
             Some(part) => anyhow::bail!("the part '{part}' ended unasked"),
