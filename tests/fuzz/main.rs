@@ -9,8 +9,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a fault in a target is a failed test, and the count of inputs is printed for the script that runs them"
+    reason = "a fault in a target is a failed test"
 )]
 
 mod breaker;
@@ -23,6 +22,7 @@ mod mirror;
 mod safety;
 mod session;
 mod sim;
+mod store;
 mod wire;
 
 /// How long a target is tried where `BOLERO_RANDOM_TEST_TIME_MS` does not say otherwise: long enough for a gross fault.
@@ -35,13 +35,7 @@ macro_rules! targets {
         $(
             #[test]
             fn $name() {
-                let mut tried = 0_u64;
-                bolero::check!().with_type::<$input>().with_test_time(BLINK).for_each(|input| {
-                    tried += 1;
-                    $holds(input);
-                });
-                println!("{tried} inputs: {}", stringify!($name));
-                assert!(tried > 0, "no input was tried");
+                bolero::check!().with_type::<$input>().with_test_time(BLINK).for_each(|input| $holds(input));
             }
         )+
     };
@@ -58,5 +52,6 @@ targets! {
     a_simulated_core_answers_what_it_can_read_and_writes_nothing_but_frames: Vec<sim::Step> => sim::holds,
     a_posted_body_gets_an_answer_of_the_protocol_and_no_rule_is_broken: Vec<mcp::Request> => mcp::holds,
     bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
+    a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
 }
