@@ -4,8 +4,8 @@ use bolero::TypeGenerator;
 use rackhand::mcp::{Field, Post, ReplyBody, Routing};
 use serde_json::Value;
 
-use crate::house::{self, House};
-use crate::json::{Bent, Mcp};
+use super::house::{self, House};
+use super::json::{Bent, Mcp};
 
 /// Statuses with which the endpoint answers a posted body.
 const STATUSES: [u16; 9] = [200, 202, 400, 403, 404, 405, 409, 429, 503];

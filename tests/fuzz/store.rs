@@ -13,7 +13,7 @@ use rackhand::wire::qrc::{ComponentFacts, Controls, EngineStatus};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::house::runtime;
+use super::house::runtime;
 
 const CONTROLS: u32 = 60;
 
