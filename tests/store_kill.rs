@@ -7,7 +7,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -89,6 +89,26 @@ async fn the_writer_that_is_killed() {
     }
 }
 
+/// The program under way; killed, as with `kill -9`, when this value goes.
+struct Writer(Child);
+
+impl Writer {
+    fn start(folder: &Path) -> Self {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "the_writer_that_is_killed", "--nocapture"]);
+        program.env(DIR, folder);
+        program.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(program.spawn().unwrap())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 /// Returns when the program has noted something more; half of the deaths are to come while it writes, not while it starts.
 fn wait_for_a_turn(folder: &Path) {
     let noted = || fs::metadata(told(folder)).map_or(0, |facts| facts.len());
@@ -111,13 +131,7 @@ fn a_hundred_kills_cost_no_start_and_nothing_that_was_written() {
     let mut seed: u64 = 0x2545_F491_4F6C_DD1D;
     let mut turns = 0.0;
     for kill in 0..KILLS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_writer_that_is_killed", "--nocapture"])
-            .env(DIR, folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let child = Writer::start(folder.path());
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
@@ -126,8 +140,7 @@ fn a_hundred_kills_cost_no_start_and_nothing_that_was_written() {
         }
         // Real time: the moment of death is what this test is about.
         thread::park_timeout(Duration::from_millis(seed % 100));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let promised = fs::read_to_string(told(folder.path())).unwrap_or_default();
         let promised: f64 = promised
             .lines()

@@ -12,6 +12,10 @@ use super::status::BreakerState;
 /// Time between two reachability probes while the breaker is open, before jitter of ±20 %.
 pub const PROBE_EVERY: Duration = Duration::from_secs(5);
 
+/// Longest rest while the Core can be connected to but no trial succeeds, as while it boots: one attempt in ten seconds is no burden,
+/// and a Core that is ready is live again within fifteen.
+const FUTILE_REST_MAX: Duration = Duration::from_secs(10);
+
 /// What may happen now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -113,7 +117,7 @@ impl Breaker {
             State::HalfOpen { .. } if reached => {
                 let rest = PROBE_EVERY.saturating_mul(1_u32 << self.futile_trials.min(16));
                 self.futile_trials += 1;
-                self.open(now, rest.min(self.open_max));
+                self.open(now, rest.min(FUTILE_REST_MAX).min(self.open_max));
             }
             State::HalfOpen { .. } => {
                 self.futile_trials = 0;
@@ -240,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn while_a_core_that_can_be_reached_fails_its_trials_the_rest_doubles_from_five_to_sixty_seconds()
-     {
+    fn while_a_core_that_can_be_reached_fails_its_trials_the_rest_doubles_from_five_to_ten_seconds()
+    {
         let mut now = Instant::now();
         let mut breaker = opened_at(now);
         now += PROBE_EVERY;
@@ -258,7 +262,7 @@ mod tests {
                 breaker.probed(now, true, 0.5);
             }
         }
-        assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(rests, [5, 10, 10, 10, 10, 10]);
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Driver {
             while let Some(turn) = self.peers.get_mut(at).and_then(Peer::turn) {
                 match turn {
                     Turn::Ready { took_over } => {
-                        if self.active.is_none() || took_over {
+                        if took_over || self.active.is_none_or(|active| active == at) {
                             self.use_peer(now, at);
                         } else {
                             tracing::warn!(

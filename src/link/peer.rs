@@ -36,7 +36,17 @@ enum Work {
 struct Talk {
     connection: Connection,
     session: Session,
-    live_since: Option<Instant>,
+    /// It was live at some time.
+    was_live: bool,
+    age: Age,
+}
+
+/// How long a connection has been what it was made for: live, or a standby's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Unsettled,
+    Since(Instant),
+    Lasted,
 }
 
 /// Something that became ready by itself.
@@ -145,9 +155,8 @@ impl Peer {
                 if talk.session.next_deadline() <= now {
                     talk.session.timeout(now, sink);
                 }
-                if talk.live_since.is_some_and(|since| since + LASTED <= now) {
-                    talk.live_since = None;
-                    self.backoff.reset();
+                if matches!(talk.age, Age::Since(since) if since + LASTED <= now) {
+                    talk.age = Age::Lasted;
                     self.breaker.lasted();
                 }
             }
@@ -161,10 +170,10 @@ impl Peer {
             Work::Probing(_) | Work::Dialling(_) => None,
             Work::Connected(talk) => {
                 let deadline = talk.session.next_deadline();
-                Some(
-                    talk.live_since
-                        .map_or(deadline, |since| deadline.min(since + LASTED)),
-                )
+                Some(match talk.age {
+                    Age::Since(since) => deadline.min(since + LASTED),
+                    Age::Unsettled | Age::Lasted => deadline,
+                })
             }
         }
     }
@@ -216,7 +225,8 @@ impl Peer {
         self.work = Work::Connected(Box::new(Talk {
             connection,
             session,
-            live_since: None,
+            was_live: false,
+            age: Age::Unsettled,
         }));
         self.enter(now, LinkState::AwaitEngineStatus);
     }
@@ -323,6 +333,10 @@ impl Peer {
                 self.status.change_groups = talk.session.change_groups();
                 self.status.oversize_components = talk.session.oversize().known().to_vec();
                 let state = talk.session.state();
+                let is_settled = matches!(state, LinkState::Live | LinkState::Standby);
+                if is_settled && talk.age == Age::Unsettled {
+                    talk.age = Age::Since(now);
+                }
                 if !talk.session.has_ended() {
                     self.enter(now, state);
                 }
@@ -342,7 +356,11 @@ impl Peer {
                 components,
                 controls,
             } => {
-                talk.live_since = Some(now);
+                talk.was_live = true;
+                // Pauses start over with the first good moment: a Core that blinks soon after it came back is reached at once, and
+                // one that keeps falling over meets the breaker instead.
+                self.backoff.reset();
+                self.status.unlisted_components = talk.session.unlisted().to_vec();
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
@@ -362,9 +380,7 @@ impl Peer {
         };
         self.oversize = talk.session.oversize().clone();
         self.status.oversize_components = self.oversize.known().to_vec();
-        let was_live = matches!(self.status.state, LinkState::Live);
-        // `live_since` is forgotten once the link has lasted.
-        let has_lasted = was_live && talk.live_since.is_none();
+        let (was_live, has_lasted) = (talk.was_live, talk.age == Age::Lasted);
         self.turns.push(Turn::Gone);
         if was_live {
             self.status.drops += 1;

@@ -238,13 +238,15 @@ impl Session {
         }
     }
 
-    fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub(super) fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
         let Some(engine) = self.engine.clone() else {
             return;
         };
         self.exchange.forget_own();
         self.groups.start_over();
         self.oversize.for_design(&engine.design_code);
+        self.unlisted.clear();
+        self.relearn = None;
         sink.design_began(&engine, now);
         self.phase = Phase::Enumerating(Enumeration::default());
         self.ask(now, &Request::ComponentGetComponents, Purpose::Components);

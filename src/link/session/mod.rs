@@ -101,6 +101,12 @@ pub struct Session {
     exchange: Exchange,
     groups: Groups,
     oversize: Oversize,
+    /// Components of the design whose controls the Core does not tell, with the reason.
+    unlisted: Vec<String>,
+    /// When to learn the design again because of them.
+    relearn: Option<Instant>,
+    /// How often that was done.
+    relearnt: usize,
     watched: BTreeSet<ControlRef>,
     events: VecDeque<Event>,
     logons: u8,
@@ -137,6 +143,9 @@ impl Session {
             components: 0,
             groups: Groups::new(pace),
             oversize,
+            unlisted: Vec::new(),
+            relearn: None,
+            relearnt: 0,
             watched: BTreeSet::new(),
             events: VecDeque::new(),
             logons: 0,
@@ -308,6 +317,10 @@ impl Session {
                 return;
             }
         }
+        if self.relearn_at().is_some_and(|at| at <= now) {
+            self.relearnt += 1;
+            self.begin_design(now, sink);
+        }
         if self.groups.tick(now) {
             tracing::info!("The Core stopped pushing changes: it is polled instead");
         }
@@ -396,6 +409,9 @@ impl Session {
             };
             deadline = deadline.min(next);
         }
+        if let Some(at) = self.relearn_at() {
+            deadline = deadline.min(at);
+        }
         // Without room for a question, an answer comes first.
         if self.asks_groups() && self.exchange.has_room() {
             deadline = self
@@ -437,6 +453,10 @@ impl Session {
 
     pub(crate) const fn oversize(&self) -> &Oversize {
         &self.oversize
+    }
+
+    pub(crate) fn unlisted(&self) -> &[String] {
+        &self.unlisted
     }
 
     /// Whether it is over: nothing moves it any more.

@@ -31,6 +31,9 @@ impl Session {
                 break;
             };
             if let Some(request) = self.groups.request(&ask) {
+                if matches!(ask, Ask::Destroy(_)) {
+                    self.events.push_back(Event::Moved);
+                }
                 let purpose = match ask {
                     Ask::Add(chunk) => Purpose::Add(chunk),
                     Ask::Poll(key) => Purpose::Poll(key),

@@ -92,7 +92,7 @@ impl Table {
                 self.side.clear(id);
             }
             slot.text = CompactString::const_new("");
-            slot.set(STATE | METER | DIRTY | HAS_EXTRA, false);
+            slot.set(STATE | METER | MAY_BE_METER | DIRTY | HAS_EXTRA, false);
         }
         self.side.sweep();
     }
@@ -217,7 +217,10 @@ impl Table {
         };
         let slot = self.slots.get_mut(at(id))?;
         let is_described_anew = slot.meta != meta;
-        slot.meta = meta;
+        if is_described_anew {
+            slot.meta = meta;
+            slot.set(METER | MAY_BE_METER, false);
+        }
         slot.set(SEEN | meter, true);
         if is_described_anew {
             self.mark_dirty(id);
