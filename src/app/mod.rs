@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::base::file;
 use crate::base::shutdown::Stop;
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::guard::Guard;
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
@@ -167,7 +167,7 @@ impl Running {
         dial: &Arc<dyn Dial>,
         stop: Stop,
     ) -> anyhow::Result<Self> {
-        let policy = Arc::new(policy(config)?);
+        let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
         let identity = Arc::new(Identity::open(&config.store.path)?);
         let mut parts = Parts::default();
 
@@ -208,7 +208,12 @@ impl Running {
             ..Limits::default()
         };
         let origins = OriginRules::new(
-            config.listen.allowed_hosts.clone(),
+            config
+                .listen
+                .allowed_hosts
+                .iter()
+                .cloned()
+                .chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
         let front = Front::new(Arc::new(server), guard, health, origins, limits);
@@ -256,6 +261,13 @@ pub fn endpoint(mut address: SocketAddr) -> String {
     format!("http://{address}/mcp")
 }
 
+/// The names that this machine goes by on the LAN.
+fn own_names() -> impl Iterator<Item = String> {
+    let name = sysinfo::System::host_name();
+    name.into_iter()
+        .flat_map(|name| [format!("{name}.local"), name])
+}
+
 fn server_info() -> ServerInfo {
     ServerInfo {
         name: env!("CARGO_PKG_NAME"),
@@ -270,7 +282,7 @@ fn server_info() -> ServerInfo {
 /// # Errors
 ///
 /// Every pattern and number that cannot be used, with its key.
-pub fn policy(config: &Config) -> anyhow::Result<Policy> {
+fn policy(config: &Config) -> Result<Policy, Problems> {
     let rules = &config.safety;
     let ceilings = rules.ceilings.iter().map(|rule| Ceiling {
         pattern: rule.pattern.clone(),
@@ -283,12 +295,26 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {
-        let lines: Vec<_> = faults
-            .iter()
-            .map(|fault| format!("  safety.{fault}"))
-            .collect();
-        anyhow::anyhow!("the safety rules cannot be used:\n{}", lines.join("\n"))
+        let mut problems = Problems::default();
+        for fault in faults {
+            problems.note(format!("safety.{}", fault.key), fault.problem);
+        }
+        problems
     })
+}
+
+/// Notes what only this layer can see: rules that cannot be used, and files that are not there.
+pub fn check(config: &Config, problems: &mut Problems) {
+    if let Err(faults) = policy(config) {
+        problems.extend(faults);
+    }
+    for (index, core) in config.cores.iter().enumerate() {
+        for (key, file) in secrets::files(core) {
+            if let Err(fault) = secrets::check(key, file) {
+                problems.note(format!("core[{index}].{key}"), format!("{fault:#}"));
+            }
+        }
+    }
 }
 
 /// The running tasks, in the three groups that stop one after the other.
@@ -362,18 +388,4 @@ async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: D
         );
         tasks.shutdown().await;
     }
-}
-
-/// Whether the data folder of a configuration can be used at all, for `rackhand check`.
-///
-/// # Errors
-///
-/// The safety rules or the secret files cannot be used.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    policy(config)?;
-    let identity = Arc::new(Identity::open(&config.store.path)?);
-    for core in &config.cores {
-        secrets::link_config(core, config, &identity)?;
-    }
-    Ok(())
 }

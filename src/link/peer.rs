@@ -372,8 +372,9 @@ impl Peer {
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
-                    "The link to the Core at {} is live: design {design}, {} components, {} controls",
+                    "The link to the Core at {} is live: design {design} ({}), {} components, {} controls",
                     self.status.address,
+                    engine.map_or("", |engine| &engine.design_code),
                     grouped(components),
                     grouped(controls)
                 );
@@ -414,6 +415,12 @@ impl Peer {
                 self.status.address,
                 state.as_str()
             );
+            if state == LinkState::Standby {
+                tracing::info!(
+                    "The Core at {} is the standby of its pair: it is kept connected, and not used",
+                    self.status.address
+                );
+            }
             self.status.state = state;
             self.status.since = now;
         }
