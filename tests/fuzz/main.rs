@@ -15,6 +15,7 @@
 
 mod config;
 mod json;
+mod link;
 mod mirror;
 mod safety;
 mod wire;
@@ -47,5 +48,6 @@ targets! {
     a_poll_reads_as_a_stream_as_it_reads_in_one_piece: json::Bent<json::Polls> => wire::poll_holds,
     a_configuration_is_accepted_within_its_bounds_or_every_fault_has_a_key: config::File => config::holds,
     a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
+    a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
     a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
 }
