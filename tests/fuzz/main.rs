@@ -17,6 +17,7 @@ mod config;
 mod house;
 mod http;
 mod json;
+mod link;
 mod mcp;
 mod mirror;
 mod safety;
@@ -69,4 +70,11 @@ targets! {
     "http" bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     "store" a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     "safety" a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
+    a_bent_frame_is_read_or_refused_and_what_was_read_is_written_back_the_same: json::Bent<json::FromCore> => wire::from_core_holds,
+    a_bent_request_is_read_or_refused_and_what_was_read_is_written_back_the_same: json::Bent<json::ToCore> => wire::to_core_holds,
+    a_poll_reads_as_a_stream_as_it_reads_in_one_piece: json::Bent<json::Polls> => wire::poll_holds,
+    a_configuration_is_accepted_within_its_bounds_or_every_fault_has_a_key: config::File => config::holds,
+    a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
+    a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
+    a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
 }
