@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// Uses the Core: learns the design and keeps everything fresh from now on. Only after [`Event::Ready`].
-    pub(crate) fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if matches!(self.phase, Phase::Waiting) && !self.engaged {
             self.engaged = true;
             self.begin_design(now, sink);
@@ -228,7 +228,7 @@ impl Session {
     }
 
     /// Keeps the connection, but uses it no more. Callers whose requests are on the wire keep waiting for their answers.
-    pub(crate) fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if std::mem::take(&mut self.engaged) {
             self.exchange.forget_own();
             self.groups.start_over();
@@ -238,13 +238,15 @@ impl Session {
         }
     }
 
-    fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub(super) fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
         let Some(engine) = self.engine.clone() else {
             return;
         };
         self.exchange.forget_own();
         self.groups.start_over();
         self.oversize.for_design(&engine.design_code);
+        self.unlisted.clear();
+        self.relearn = None;
         sink.design_began(&engine, now);
         self.phase = Phase::Enumerating(Enumeration::default());
         self.ask(now, &Request::ComponentGetComponents, Purpose::Components);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::slot::{
     DIRTY, HAS_EXTRA, MAY_BE_METER, METER, Meta, NAMED, NEW, REPORTED, SEEN, STATE, USED,
 };
-use super::table::{Component, Report, Table, Telling, at, cut};
+use super::table::{Component, Report, Room, Table, at, cut};
 use crate::limits::DIFF_NAMES_MAX;
 use crate::model::control::{ControlKind, Direction};
 use crate::model::name::{ComponentName, ControlName};
@@ -62,7 +62,8 @@ impl Table {
         });
         self.engine = Some(engine.clone());
         self.linked = Some(now);
-        self.telling = Telling::UnderWay;
+        self.is_telling = true;
+        self.room = Room::ToMake;
         self.refused = 0;
         if is_other {
             self.void();
@@ -229,8 +230,7 @@ impl Table {
 
     /// Drops what an earlier design left and this one has not named so far. False when there is nothing to drop.
     fn make_room(&mut self) -> bool {
-        let telling = std::mem::replace(&mut self.telling, Telling::Swept);
-        if !self.is_replacing || telling == Telling::Swept {
+        if !self.is_replacing || std::mem::replace(&mut self.room, Room::Made) == Room::Made {
             return false;
         }
         let before = (self.controls(), self.component_names.len());
@@ -297,7 +297,7 @@ impl Table {
 
     /// The design has been told. How it differs from the one before, if it does.
     pub(super) fn ended(&mut self) -> Option<DesignDiff> {
-        if std::mem::replace(&mut self.telling, Telling::Over) == Telling::Over {
+        if !std::mem::take(&mut self.is_telling) {
             return None;
         }
         let is_other = std::mem::take(&mut self.is_replacing);
@@ -341,7 +341,7 @@ impl Table {
 
     /// The link is lost. True when readings counted as live until now.
     pub(super) fn went_stale(&mut self) -> bool {
-        self.telling = Telling::Over;
+        self.is_telling = false;
         for slot in &mut self.slots {
             slot.set(REPORTED, false);
         }

@@ -40,17 +40,6 @@ pub(super) struct Report<'a> {
     pub(super) position: Option<f64>,
 }
 
-/// How far the present telling of a design is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Telling {
-    /// None is under way.
-    Over,
-    /// A design is being told.
-    UnderWay,
-    /// As before, and what it has not named so far is gone already: there is no more room to be made, and looking for it takes long.
-    Swept,
-}
-
 /// What the store lacks.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
@@ -59,6 +48,13 @@ pub(super) struct Owed {
     pub(super) engine: bool,
     /// Numbers mean other things than before: everything has to be stored anew.
     pub(super) everything: bool,
+}
+
+/// Whether what the design being told has not named was dropped already: looking for room takes long and finds none twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    ToMake,
+    Made,
 }
 
 #[derive(Debug)]
@@ -79,9 +75,11 @@ pub(super) struct Table {
     pub(super) owed: Owed,
     epoch: Instant,
     pub(super) engine: Option<EngineStatus>,
-    pub(super) telling: Telling,
+    /// A design is being told.
+    pub(super) is_telling: bool,
     /// The design being told replaces another one, whose state is void.
     pub(super) is_replacing: bool,
+    pub(super) room: Room,
     /// When the present link began to tell, while there is one.
     pub(super) linked: Option<Instant>,
     pub(super) confirmed: Option<Instant>,
@@ -136,8 +134,9 @@ impl Table {
             owed: Owed::default(),
             epoch: now,
             engine: None,
-            telling: Telling::Over,
+            is_telling: false,
             is_replacing: false,
+            room: Room::ToMake,
             linked: None,
             confirmed: None,
             is_all_live: false,
