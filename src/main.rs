@@ -235,20 +235,16 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
-            let Some(mut config) = checked(&arguments.config)? else {
+            let Some(config) = checked(&arguments.config, arguments.data) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = arguments.data {
-                config.store.path = data;
-            }
             logging::start(&config.log.level)?;
             runtime()?.block_on(app::run(config))?;
         }
         Command::Check { config: file } => {
-            let Some(config) = checked(&file)? else {
+            let Some(config) = checked(&file, None) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            app::check(&config)?;
             print(&format!(
                 "{} is good: {} Q-SYS system(s), writing is {}.",
                 file.display(),
@@ -271,12 +267,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                     core,
                 },
         } => {
-            let Some(mut config) = checked(&file)? else {
+            let Some(config) = checked(&file, data) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = data {
-                config.store.path = data;
-            }
             let said = runtime()?.block_on(trust::trust(
                 &config,
                 core.as_deref(),
@@ -288,28 +281,45 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration, or nothing after every fault of it was shown.
-fn checked(file: &Path) -> anyhow::Result<Option<Config>> {
-    let text = fs::read_to_string(file).with_context(|| {
-        format!(
-            "could not read {}: make one with `rackhand print-config` and name it with --config",
-            file.display()
-        )
-    })?;
+/// The configuration with its data moved to `data` if that is given, or nothing after every fault of it was shown.
+fn checked(file: &Path, data: Option<PathBuf>) -> Option<Config> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(fault) => {
+            complain(&format!(
+                "could not read {}: {fault}. Make one with `rackhand print-config` and name it with --config",
+                file.display()
+            ));
+            return None;
+        }
+    };
     let environment: BTreeMap<_, _> = std::env::vars()
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
         .collect();
-    match Config::load(&text, &environment) {
-        Ok(config) => Ok(Some(config)),
+    let mut config = match Config::load(&text, &environment) {
+        Ok(config) => config,
         Err(problems) => {
             complain(&format!(
                 "{} has {} fault(s):\n{problems}",
                 file.display(),
                 problems.as_slice().len()
             ));
-            Ok(None)
+            return None;
         }
+    };
+    if let Some(data) = data {
+        config.store.path = data;
     }
+    let faults = app::faults(&config);
+    if faults.is_empty() {
+        return Some(config);
+    }
+    complain(&format!(
+        "{} cannot be used:\n{}",
+        file.display(),
+        faults.join("\n")
+    ));
+    None
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -339,16 +339,17 @@ async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: D
     }
 }
 
-/// Whether the data folder of a configuration can be used at all, for `rackhand check`.
-///
-/// # Errors
-///
-/// The safety rules or the secret files cannot be used.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    policy(config)?;
-    let identity = Arc::new(Identity::open(&config.store.path)?);
-    for core in &config.cores {
-        secrets::link_config(core, config, &identity)?;
-    }
-    Ok(())
+/// What is wrong with a configuration beyond its own text: rules that do not compile, and files that it names and that cannot be used.
+/// All faults at once, in words.
+#[must_use]
+pub fn faults(config: &Config) -> Vec<String> {
+    let rules = policy(config).err();
+    let files = config.cores.iter().flat_map(secrets::faults);
+    let identity = Identity::open(&config.store.path).err().map(Into::into);
+    rules
+        .into_iter()
+        .chain(files)
+        .chain(identity)
+        .map(|fault: anyhow::Error| format!("{fault:#}"))
+        .collect()
 }

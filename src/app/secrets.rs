@@ -58,6 +58,28 @@ pub(super) fn link_config(
     })
 }
 
+/// Everything that is wrong with the files that the configuration of a Core names.
+pub(super) fn faults(core: &CoreConfig) -> Vec<anyhow::Error> {
+    let authority = match &core.trust {
+        Trust::Authority(file) => fs::metadata(file)
+            .with_context(|| format!("ca-file: could not read {}", file.display()))
+            .err(),
+        Trust::FirstUse | Trust::Anything => None,
+    };
+    let pin = core.logon.as_ref().map(|(_, file)| ("pin-file", file));
+    let api_key = core
+        .api_key_file
+        .as_ref()
+        .map(|file| ("api-key-file", file));
+    let secrets = [pin, api_key].into_iter().flatten();
+    let unread = secrets.filter_map(|(key, file)| secret(key, file).err());
+    authority
+        .into_iter()
+        .chain(unread)
+        .map(|fault| fault.context(format!("core \"{}\"", core.name)))
+        .collect()
+}
+
 fn secret(key: &str, file: &Path) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("{key}: could not read {}", file.display()))?;
