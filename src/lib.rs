@@ -2,7 +2,7 @@
 //!
 //! A service for a small computer in the rack next to a Q-SYS Core. It keeps one link to the Core alive for ever, mirrors the
 //! state of every component in bounded memory and on disk, and serves MCP on the LAN, so that an AV technician's AI client can
-//! look, explain, ask, change and put back. User documentation is in `docs`.
+//! look, explain, ask, change and put back. User documentation is in [`docs`].
 //!
 //! # How data flows
 //!
@@ -51,6 +51,27 @@
 pub mod app;
 pub mod base;
 pub mod config;
+/// Documentation for those who install and use rackhand; the running service shows it at `/help`.
+pub mod docs {
+    #![doc = include_str!("docs/first-steps.md")]
+    #![doc = include_str!("docs/tools.md")]
+    #![doc = include_str!("docs/safety.md")]
+    #![doc = include_str!("docs/link.md")]
+    #![doc = include_str!("docs/simulated-core.md")]
+
+    /// All pages as one text.
+    pub const TEXT: &str = concat!(
+        include_str!("docs/first-steps.md"),
+        "\n\n",
+        include_str!("docs/tools.md"),
+        "\n\n",
+        include_str!("docs/safety.md"),
+        "\n\n",
+        include_str!("docs/link.md"),
+        "\n\n",
+        include_str!("docs/simulated-core.md"),
+    );
+}
 pub mod guard;
 pub mod http;
 pub mod limits;

@@ -1,8 +1,11 @@
 //! Every capacity in one place: unit, reason, and what happens when it is reached.
 //!
-//! [`WORST_CASE_BYTES`] adds up what these limits can cost in memory, and a constant assertion holds it under [`MEMORY_BUDGET_BYTES`].
+//! [`WORST_CASE_BYTES`] adds up what they can cost in memory for one system, and a constant assertion holds it under
+//! [`MEMORY_BUDGET_BYTES`]. Limits that belong to one line of code stand beside it.
 
 use std::time::Duration;
+
+// Names and frames of a Core
 
 /// Longest name of a component or control, bytes. Names of real designs stay below 100 characters; a longer one is refused by
 /// tools, and a component or control that carries one is left out of the mirror and counted.
@@ -12,14 +15,26 @@ pub const NAME_MAX_BYTES: usize = 255;
 /// whole script. A larger frame ends the connection, and the component that caused it is not asked again in this design.
 pub const CORE_FRAME_MAX_BYTES: usize = 16 << 20;
 
-/// Controls in the mirror. A real 24f design has 4,259. More are refused and counted, and health is degraded.
-pub const CONTROLS_MAX: usize = 65_536;
+/// Longest text, bytes, of a control that is mirrored at all. A longer one is a script's source or log: it is not subscribed.
+pub const SUBSCRIBED_TEXT_MAX_BYTES: usize = 16 << 10;
 
-/// Components in the mirror. More are refused and counted, and health is degraded.
-pub const COMPONENTS_MAX: usize = 4_096;
+/// Frames in a row that could not be read before the connection is given up.
+pub const GARBAGE_IN_ROW_MAX: u8 = 3;
 
-/// Longest text kept of a control's value, bytes. A longer one is cut at a character, flagged, and never compared or written back.
-pub const TEXT_MAX_BYTES: usize = 256;
+/// Components of one design whose answers broke [`CORE_FRAME_MAX_BYTES`] that are remembered by name. Each costs a connection; with
+/// more the design cannot be learnt, and the link says so.
+pub const OVERSIZE_COMPONENTS_MAX: usize = 64;
+
+/// Components named as ones that the Core refuses to tell about. Further ones are left out too, and only logged.
+pub const UNLISTED_COMPONENTS_MAX: usize = 64;
+
+// The link
+
+/// Q-SYS systems of one box. More are a fault of the configuration.
+pub const CORES_MAX: usize = 8;
+
+/// Cores of one system: a redundant pair has two. More are a fault of the configuration.
+pub const CORES_PER_SYSTEM_MAX: usize = 2;
 
 /// Commands waiting for the link's task. One more is refused as busy: people wait for these.
 pub const COMMANDS_MAX: usize = 64;
@@ -47,39 +62,13 @@ pub const GROUP_CONTROLS_MAX: usize = 22_000;
 /// Controls that may be watched fast at once, over all watchers. One more watch is refused as busy.
 pub const FAST_CONTROLS_MAX: usize = 512;
 
-/// Longest text, bytes, of a control that is mirrored at all. A longer one is a script's source or log: it is not subscribed.
-pub const SUBSCRIBED_TEXT_MAX_BYTES: usize = 16 << 10;
+// The mirror and the store
 
-/// Components of one design whose answers broke [`CORE_FRAME_MAX_BYTES`] that are remembered by name. Each costs a connection; with
-/// more the design cannot be learnt, and the link says so.
-pub const OVERSIZE_COMPONENTS_MAX: usize = 64;
+/// Controls in the mirror. A real 24f design has 4,259. More are refused and counted, and health is degraded.
+pub const CONTROLS_MAX: usize = 65_536;
 
-/// Frames in a row that could not be read before the connection is given up.
-pub const GARBAGE_IN_ROW_MAX: u8 = 3;
-
-/// Cores of one system: a redundant pair has two. More are a fault of the configuration.
-pub const CORES_PER_SYSTEM_MAX: usize = 2;
-
-/// Controls read by one call of a tool.
-pub const READ_MAX: usize = 100;
-
-/// Controls written by one call of a tool.
-pub const WRITE_MAX: usize = 20;
-
-/// Q-SYS systems of one box. More are a fault of the configuration.
-pub const CORES_MAX: usize = 8;
-
-/// Named controls in the configuration of one system. More are a fault of the configuration.
-pub const NAMED_CONTROLS_MAX: usize = 4_096;
-
-/// Patterns of protected controls. More are a fault of the configuration.
-pub const PROTECTED_PATTERNS_MAX: usize = 256;
-
-/// Ceilings for values. More are a fault of the configuration.
-pub const CEILINGS_MAX: usize = 256;
-
-/// Memory that the process may take in the worst case, bytes; the unit file's `MemoryHigh` matches it.
-pub const MEMORY_BUDGET_BYTES: usize = 96 << 20;
+/// Components in the mirror. More are refused and counted, and health is degraded.
+pub const COMPONENTS_MAX: usize = 4_096;
 
 /// Distinct control names in the mirror; the store's keys give them 16 bits. A control with one more is refused and counted.
 pub const NAMES_MAX: usize = 65_535;
@@ -87,6 +76,9 @@ pub const NAMES_MAX: usize = 65_535;
 /// Distinct descriptions of controls (type, direction, range) in the mirror. Controls of one kind share theirs, so a real design has
 /// a few hundred. A control that needs one more is refused and counted.
 pub const DESCRIPTIONS_MAX: usize = 16_384;
+
+/// Longest text kept of a control's value, bytes. A longer one is cut at a character, flagged, and never compared or written back.
+pub const TEXT_MAX_BYTES: usize = 256;
 
 /// Memory for what few controls have (choices, colour, legend) and for properties of components, bytes for one mirror. What does not
 /// fit is left out and counted.
@@ -108,9 +100,30 @@ pub const METER_WINDOW: Duration = Duration::from_secs(10);
 /// Controls waiting to be stored that wake the writer before its interval is over.
 pub const DIRTY_WAKES: usize = 8_192;
 
-/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
-/// answer says how to get at them.
-pub const ANSWER_MAX_BYTES: usize = 48 << 10;
+/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
+pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
+pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+
+// The configuration
+
+/// Named controls in the configuration of one system. More are a fault of the configuration.
+pub const NAMED_CONTROLS_MAX: usize = 4_096;
+
+/// Patterns of protected controls. More are a fault of the configuration.
+pub const PROTECTED_PATTERNS_MAX: usize = 256;
+
+/// Ceilings for values. More are a fault of the configuration.
+pub const CEILINGS_MAX: usize = 256;
+
+// Tools
+
+/// Controls read by one call of a tool.
+pub const READ_MAX: usize = 100;
+
+/// Controls written by one call of a tool.
+pub const WRITE_MAX: usize = 20;
 
 /// Rows of a list that a tool answers with unless asked otherwise.
 pub const PAGE_DEFAULT: usize = 50;
@@ -118,8 +131,21 @@ pub const PAGE_DEFAULT: usize = 50;
 /// Rows of a list that a tool can be asked for at once. More is refused.
 pub const PAGE_MAX: usize = 500;
 
+/// Largest answer of a tool, bytes: about 12,000 tokens, so that a model is never flooded. Rows beyond it are left out, and the
+/// answer says how to get at them.
+pub const ANSWER_MAX_BYTES: usize = 48 << 10;
+
+/// Problems named in one answer about wrong arguments. The first ones help; hundreds would only fill the model's context.
+pub const PROBLEMS_MAX: usize = 10;
+
 /// Longest text that a tool writes to a control, bytes. A longer one is refused.
 pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
+
+/// Longest reason given for a write, bytes. A longer one is refused.
+pub const REASON_MAX_BYTES: usize = 300;
+
+/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
+pub const RAMP_MAX_SECS: f64 = 60.0;
 
 /// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
 pub const WAITS_MAX: usize = 64;
@@ -127,22 +153,25 @@ pub const WAITS_MAX: usize = 64;
 /// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
 pub const WAIT_MAX_SECS: u32 = 60;
 
-/// Longest reason given for a write, bytes. A longer one is refused.
-pub const REASON_MAX_BYTES: usize = 300;
-/// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
-pub const BODY_MAX_BYTES: usize = 1 << 20;
+/// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
+pub const WRITES_RUNNING_MAX: usize = 64;
 
-/// Bytes of request bodies held at the same moment, over all connections. A body that would pass it is answered 503.
-pub const BODIES_MAX_BYTES: usize = 8 << 20;
+/// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
+pub const CALL_TIMEOUT_SECS: u64 = 300;
 
-/// Deepest nesting of JSON in a request: the bound of `serde_json`, at which decoding stops. Deeper arguments are refused.
-pub const JSON_DEPTH_MAX: usize = 128;
+/// Tools on one page of a list.
+pub const TOOLS_PAGE: usize = 50;
 
-/// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
-pub const HEAD_MAX_BYTES: usize = 16 << 10;
+/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+pub const LIST_CACHE_MS: u32 = 300_000;
 
-/// Header fields of a request. More are answered 431 by the HTTP layer and the connection ends.
-pub const HEADERS_MAX: usize = 64;
+/// For how long a client may keep what `server/discover` said, milliseconds.
+pub const DISCOVER_CACHE_MS: u32 = 300_000;
+
+// Clients
+
+/// Bytes read ahead on one connection. More stays in the kernel until what was read is taken.
+pub const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
 
 /// Connections at the same moment. One more is answered 503 with `Retry-After` and closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
@@ -151,17 +180,32 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 
 /// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
-pub const REQUESTS_MAX: usize = 512;
+pub const REQUESTS_MAX: usize = 256;
+
+/// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
+pub const HEAD_MAX_BYTES: usize = 16 << 10;
+
+/// Header fields of a request. More are answered 431 by the HTTP layer and the connection ends.
+pub const HEADERS_MAX: usize = 64;
 
 /// Seconds until the head of a request must be there, counted from the end of the request before. Clients in use close idle
 /// connections after 4 to 5 s by themselves, so 30 s closes none under their hands, and a slow head holds a connection no longer.
 pub const HEAD_TIMEOUT_SECS: u64 = 30;
 
+/// Longest body of a request, bytes. The largest honest call of a tool is below 16 KiB. A longer body is answered 413.
+pub const BODY_MAX_BYTES: usize = 1 << 20;
+
+/// Bytes of request bodies held at the same moment, over all connections. A body that would pass it is answered 503.
+pub const BODIES_MAX_BYTES: usize = 8 << 20;
+
 /// Seconds until the body of a request must be there. Then the answer is 408.
 pub const BODY_TIMEOUT_SECS: u64 = 10;
 
-/// Seconds that open connections are given to end when the process stops. Then they are cut.
-pub const DRAIN_TIMEOUT_SECS: u64 = 5;
+/// Deepest nesting of JSON in a request: the bound of `serde_json`, at which decoding stops. Deeper arguments are refused.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// Messages in one body of the revision that has batches. More are refused.
+pub const BATCH_MAX: usize = 32;
 
 /// MCP sessions of older revisions, in total. One more ends the one that was idle longest.
 pub const SESSIONS_MAX: usize = 4_096;
@@ -181,11 +225,8 @@ pub const STREAMS_PER_CALLER_MAX: usize = 128;
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
-/// Tools on one page of a list.
-pub const TOOLS_PAGE: usize = 50;
-
-/// Problems named in one answer about wrong arguments. The first ones help; hundreds would only fill the model's context.
-pub const PROBLEMS_MAX: usize = 10;
+/// Seconds that open connections are given to end when the process stops. Then they are cut.
+pub const DRAIN_TIMEOUT_SECS: u64 = 5;
 
 /// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
 pub const KEY_MAX_BYTES: usize = 256;
@@ -196,25 +237,36 @@ pub const KEYS_MAX: usize = 256;
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
 
-/// Longest ramp of a write, seconds. A longer one is refused: nobody would still be watching when it ends.
-pub const RAMP_MAX_SECS: f64 = 60.0;
-/// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
-pub const WRITES_RUNNING_MAX: usize = 64;
+// Memory
 
-/// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
-pub const CALL_TIMEOUT_SECS: u64 = 300;
+/// Memory of one slot of the mirror with its place in the index, bytes; measured at 50,000 controls, names included, short texts inline.
+const SLOT_BYTES: usize = 100;
 
-/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
-pub const LIST_CACHE_MS: u32 = 300_000;
+/// Memory of sled beyond what it stores, bytes: 8 MiB of cache, and buffers that the writer's flushes keep this low.
+const DATABASE_BYTES: usize = 24 << 20;
 
-/// For how long a client may keep what `server/discover` said, milliseconds.
-pub const DISCOVER_CACHE_MS: u32 = 300_000;
+/// Memory of an MCP session that is not used, bytes.
+const SESSION_BYTES: usize = 256;
 
-/// Largest file of the store's state, bytes. sled's file only grows; a larger one is written anew from memory.
-pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
+/// Memory of the program itself with TLS and the runtime, bytes.
+const PROGRAM_BYTES: usize = 12 << 20;
 
-/// Time between two rounds of the store's writer: what a crash can lose, and what several changes of one control share.
-pub const STORE_INTERVAL: Duration = Duration::from_secs(5);
+/// What these limits can cost at the same moment for one system, bytes: every text of the mirror at its longest, a frame of the
+/// largest size as it is read, every connection in use, every body and answer at its bound.
+pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
+    + CONTROLS_MAX * (SLOT_BYTES + TEXT_MAX_BYTES)
+    + SIDE_BYTES_MAX
+    + 2 * CORE_FRAME_MAX_BYTES
+    + DATABASE_BYTES
+    + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
+    + BODIES_MAX_BYTES
+    + REQUESTS_MAX * ANSWER_MAX_BYTES
+    + SESSIONS_MAX * SESSION_BYTES;
 
-/// Messages in one body of the revision that has batches. More are refused.
-pub const BATCH_MAX: usize = 32;
+/// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
+pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
+
+const _: () = assert!(
+    WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,
+    "the limits add up to more than the memory budget"
+);

@@ -59,6 +59,13 @@ impl Health {
                     core.name
                 ));
             }
+            if !status.unlisted_components.is_empty() {
+                let names = status.unlisted_components.join(", ");
+                complaints.push(format!(
+                    "The Core {} does not tell the controls of some components: {names}",
+                    core.name
+                ));
+            }
             if !status.oversize_components.is_empty() {
                 let names = status.oversize_components.join(", ");
                 complaints.push(format!(

@@ -204,6 +204,7 @@ impl Front {
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.head_timeout)
+                .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
                 .max_headers(limits::HEADERS_MAX)
                 .max_header_size(limits::HEAD_MAX_BYTES)
                 .serve_connection(TokioIo::new(stream), service)
@@ -350,12 +351,13 @@ impl Front {
                 health::answer(&*self.health, route, caller.is_some())
             }
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
+            (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::NoOauth, _) => reply::text(
                 404,
                 "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
             ),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
-            (Route::Nothing | Route::Mcp | Route::StatusPage, _) => {
+            (Route::Nothing | Route::Mcp | Route::StatusPage | Route::Help, _) => {
                 reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n")
             }
         }

@@ -17,6 +17,8 @@ pub enum Route {
     Health,
     /// `/`: the status page.
     StatusPage,
+    /// `/help`: the documentation.
+    Help,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -38,12 +40,13 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Mcp,
         Self::Live,
         Self::Ready,
         Self::Health,
         Self::StatusPage,
+        Self::Help,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -57,6 +60,7 @@ impl Route {
             "/readyz" => Self::Ready,
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
+            "/help" => Self::Help,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -68,7 +72,7 @@ impl Route {
     pub const fn access(self) -> Access {
         match self {
             Self::Mcp => Access::Key,
-            Self::StatusPage => Access::KeyWith(Scope::Read),
+            Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
             Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
         }
@@ -79,7 +83,7 @@ impl Route {
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Live | Self::Ready | Self::Health | Self::StatusPage => "GET, HEAD",
+            Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }

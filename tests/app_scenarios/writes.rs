@@ -397,7 +397,7 @@ async fn of_two_cores_the_one_that_is_named_is_read_and_written() {
         refuse: Duration::from_hours(1),
         ..rackhand::sim::Outage::default()
     });
-    sleep(Duration::from_secs(60)).await;
+    sleep(Duration::from_mins(1)).await;
     assert_eq!(bed.link().await["state"], "live");
     let health = bed.health().await;
     assert_eq!(health["status"], "degraded");

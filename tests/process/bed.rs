@@ -157,7 +157,7 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Result<T,
     });
     match asked.await {
         Ok(found) => found,
-        Err(_) => panic!("never {what}: {last}"),
+        Err(elapsed) => panic!("never {what}, {elapsed}: {last}"),
     }
 }
 

@@ -53,8 +53,8 @@ async fn the_demo_shows_everything_serves_and_goes_without_a_trace_on_ctrl_c() {
 async fn a_taken_address_is_named_with_the_way_out() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, said) = run(&["demo", "--listen", &address]).await;
-    assert_eq!(code, Some(1));
+    let (exit, said) = run(&["demo", "--listen", &address]).await;
+    assert_eq!(exit, Some(1));
     assert!(
         said.contains(&address) && said.contains("--listen"),
         "{said}"
@@ -76,7 +76,7 @@ async fn a_new_key_works_and_a_revoked_one_stops_without_a_restart() {
     })
     .await;
     let spare = place.key("spare", "viewer").await;
-    let (code, said) = run(&[
+    let (exit, said) = run(&[
         "key",
         "revoke",
         "--data",
@@ -85,7 +85,7 @@ async fn a_new_key_works_and_a_revoked_one_stops_without_a_restart() {
         "FOH laptop",
     ])
     .await;
-    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(exit, Some(0), "{said}");
     until("kept out", async || match status(&served).await {
         401 | 429 => Ok(()),
         other => Err(other.to_string()),
@@ -129,7 +129,7 @@ async fn a_changed_certificate_stops_the_link_until_a_person_accepts_it() {
         "stale"
     );
 
-    let (code, said) = run(&[
+    let (exit, said) = run(&[
         "core",
         "trust",
         "--config",
@@ -138,8 +138,8 @@ async fn a_changed_certificate_stops_the_link_until_a_person_accepts_it() {
         "attic",
     ])
     .await;
-    assert!(code == Some(1) && said.contains("hall"), "{said}");
-    let (code, said) = run(&[
+    assert!(exit == Some(1) && said.contains("hall"), "{said}");
+    let (exit, said) = run(&[
         "core",
         "trust",
         "--config",
@@ -148,13 +148,13 @@ async fn a_changed_certificate_stops_the_link_until_a_person_accepts_it() {
         "abc",
     ])
     .await;
-    assert!(code == Some(1) && said.contains("abc"), "{said}");
+    assert!(exit == Some(1) && said.contains("abc"), "{said}");
     assert_eq!(
         served.must("qsys_get_link_status", json!({})).await["state"],
         "refused"
     );
-    let (code, said) = run(&["core", "trust", "--config", &place.config()]).await;
-    assert!(code == Some(0) && said.contains(&fingerprint), "{said}");
+    let (exit, said) = run(&["core", "trust", "--config", &place.config()]).await;
+    assert!(exit == Some(0) && said.contains(&fingerprint), "{said}");
     served.reached("live").await;
     let mut process = served.process;
     assert!(process.signal("TERM").await);

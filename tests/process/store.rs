@@ -252,11 +252,11 @@ async fn fifty_thousand_controls_fit_into_the_memory_budget() {
     })
     .await;
     let status = fs::read_to_string(format!("/proc/{}/status", served.process.pid())).unwrap();
-    let line = status
+    let peak = status
         .lines()
         .find(|line| line.starts_with("VmHWM:"))
         .unwrap();
-    let kib: usize = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let kib: usize = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
     println!("most memory ever: {kib} KiB");
     assert!(
         kib << 10 <= rackhand::limits::MEMORY_BUDGET_BYTES,

@@ -248,7 +248,9 @@ impl Bench {
                     .groups
                     .get_mut(group.id.as_str().unwrap())
                     .ok_or(code::UNKNOWN_GROUP)?;
-                group.values_mut().for_each(|dirty| *dirty = true);
+                for dirty in group.values_mut() {
+                    *dirty = true;
+                }
                 Ok(json!(true))
             }
             Request::ChangeGroupDestroy(group) => {
