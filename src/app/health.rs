@@ -129,10 +129,18 @@ impl HealthSource for Health {
             })
         });
         let store = self.store.borrow();
+        let flushed = store.last_flush.map(|at| at.elapsed().as_millis());
+        let flushed = flushed.and_then(|millis| u64::try_from(millis).ok());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cores": cores.collect::<Vec<_>>(),
-            "store": { "queue": store.queue, "errors": store.errors, "bytes": store.bytes, "fault": store.fault },
+            "store": {
+                "queue": store.queue,
+                "errors": store.errors,
+                "bytes": store.bytes,
+                "fault": store.fault,
+                "flushed_ms": flushed,
+            },
         })
     }
 }
