@@ -272,6 +272,7 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
     let rules = SafetyConfig {
         writes: rules.writes,
         protected: rules.protected.clone(),
+        snapshots: rules.snapshots,
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {
