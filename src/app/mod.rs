@@ -292,6 +292,7 @@ fn policy(config: &Config) -> Result<Policy, Problems> {
     let rules = SafetyConfig {
         writes: rules.writes,
         protected: rules.protected.clone(),
+        snapshots: rules.snapshots,
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {
