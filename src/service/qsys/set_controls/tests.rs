@@ -269,7 +269,12 @@ fn stepped() -> Bed {
 #[tokio::test(start_paused = true)]
 async fn a_stepper_that_walked_a_gain_past_its_ceiling_is_refused() {
     let bed = stepped();
-    for control in ["stepper.increase", "stepper_increase", "stepper.value", "VolumeUp"] {
+    for control in [
+        "stepper.increase",
+        "stepper_increase",
+        "stepper.value",
+        "VolumeUp",
+    ] {
         let change = json!([{ "component": "Foyer Gain", "control": control, "value": 1 }]);
         let fault = set(&bed, change).await.unwrap_err();
         assert_eq!(fault.code, FaultCode::LimitExceeded, "{control}");
@@ -322,7 +327,9 @@ async fn a_named_control_that_stood_for_a_gain_under_a_ceiling_is_refused() {
         assert!(fault.next_step.contains("[[safety.ceiling]]"));
     }
     bed.report(&json!([{ "Name": "SystemMute", "Value": 0, "String": "0.0dB", "Position": 0.83 }]));
-    let fault = set(&bed, write(json!({ "value": true }))).await.unwrap_err();
+    let fault = set(&bed, write(json!({ "value": true })))
+        .await
+        .unwrap_err();
     assert_eq!(fault.code, FaultCode::LimitExceeded);
     assert_eq!(bed.requests().len(), sent);
     let bed = bed_with(&SafetyConfig {
