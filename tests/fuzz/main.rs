@@ -19,7 +19,6 @@
     clippy::option_option,
     clippy::ptr_arg,
     clippy::struct_excessive_bools,
-    clippy::unchecked_time_subtraction,
     reason = "generated inputs have the shapes that their generator needs"
 )]
 
