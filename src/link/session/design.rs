@@ -8,13 +8,13 @@ use tokio::time::Instant;
 use super::exchange::Purpose;
 use super::{Event, Phase, Session};
 use crate::limits::{
-    GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
+    COMPONENTS_MAX, GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
 };
 use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
+use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar, code};
 
 /// Where the enumeration stands.
 #[derive(Debug, Default)]
@@ -118,7 +118,8 @@ impl Session {
             .filter_map(|raw| serde_json::from_str(raw.get()).ok())
             .collect();
         for (at, component) in components.iter().enumerate() {
-            if self.oversize.known.contains(&component.name) {
+            // The mirror counts what is beyond its bound, so it is told, but not asked about.
+            if at >= COMPONENTS_MAX || self.oversize.known.contains(&component.name) {
                 sink.component(component, &[], now);
             } else if self.oversize.suspects.contains(&component.name) {
                 enumeration.alone.push_back(at);
@@ -178,6 +179,9 @@ impl Session {
             Ok(raw) => raw,
             Err(error) => {
                 tracing::warn!("The Core tells nothing about component {name}: {error}");
+                if error.code != code::UNKNOWN_COMPONENT {
+                    sink.component(component, &[], now);
+                }
                 return;
             }
         };
