@@ -11,6 +11,7 @@ use rackhand::base::shutdown::Stop;
 use rackhand::link::dial::ByteStream;
 use rackhand::link::{Dial, Link, LinkConfig, LinkState, Transport};
 use rackhand::model::change::ChangeSink;
+use rackhand::model::name::ControlRef;
 use rackhand::sim::design::{Component, Control, Design, Unit};
 use rackhand::sim::{Options, SimCore};
 use rackhand::wire::qrc::{
@@ -191,7 +192,7 @@ fn design() -> Design {
 }
 
 /// Every caller is answered in time, the task never ends, and once the cable is honest the link is live and right again.
-pub(crate) fn holds(ops: &Vec<Op>) {
+pub(crate) fn holds(ops: &[Op]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -233,19 +234,7 @@ async fn run(ops: &[Op]) {
                 core.swap_design(design().recompiled(&format!("fuzz{number:08}")));
             }
             Op::Write(value) => drop(writes.spawn(write(link.clone(), f64::from(*value) / 8.0))),
-            Op::Watch(on) => {
-                watch = on.then(|| {
-                    link.watch_fast(
-                        vec!["gain"]
-                            .into_iter()
-                            .map(|control| rackhand::model::name::ControlRef {
-                                component: "Block A".parse().ok(),
-                                control: control.parse().unwrap(),
-                            })
-                            .collect(),
-                    )
-                });
-            }
+            Op::Watch(on) => watch = on.then(|| link.watch_fast(vec![gain()])),
             Op::Reset => drop(link.reset_breaker()),
         }
     }
@@ -262,6 +251,13 @@ async fn run(ops: &[Op]) {
     recovers(&link, &core, &sink).await;
     stop.cancel();
     assert_eq!(tasks.join_next().await.unwrap().unwrap(), "link");
+}
+
+fn gain() -> ControlRef {
+    ControlRef {
+        component: "Block A".parse().ok(),
+        control: "gain".parse().unwrap(),
+    }
 }
 
 async fn write(link: Link, value: f64) -> bool {

@@ -8,7 +8,7 @@ use super::{Enumeration, Event, Phase, Session};
 use crate::link::config::{ENGINE_STATUS_WAIT, LIST_WAIT, Transport};
 use crate::model::change::ChangeSink;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{EngineState, EngineStatus, Logon, Request};
+use crate::wire::qrc::{EngineState, EngineStatus, Logon, Request, code};
 
 /// Logons on one connection without a live link between them: the first, and one more when the Core asks for it again.
 const LOGONS_MAX: u8 = 2;
@@ -83,6 +83,10 @@ impl Session {
         match outcome {
             Ok(raw) if raw.get() != "false" => self.check(now),
             Ok(_) => self.end(now, true, "the Core refused user or PIN", sink),
+            Err(error) if error.code == code::STANDBY => {
+                self.phase = Phase::Checking;
+                self.found_standby(now, sink);
+            }
             Err(error) => {
                 let fault = format!("the Core refused user or PIN: {error}");
                 self.end(now, true, &fault, sink);

@@ -9,14 +9,14 @@ use tokio::time::Instant;
 use super::exchange::Purpose;
 use super::{Event, Phase, Session};
 use crate::limits::{
-    GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
+    COMPONENTS_MAX, GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
     UNLISTED_COMPONENTS_MAX,
 };
 use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
+use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar, code};
 
 /// How often a component's controls are asked for in a row before the component is left out.
 const CONTROLS_ASKED_MAX: u8 = 3;
@@ -140,7 +140,8 @@ impl Session {
             .filter_map(|raw| serde_json::from_str(raw.get()).ok())
             .collect();
         for (at, component) in components.iter().enumerate() {
-            if self.oversize.known.contains(&component.name) {
+            // The mirror counts what is beyond its bound, so it is told, but not asked about.
+            if at >= COMPONENTS_MAX || self.oversize.known.contains(&component.name) {
                 sink.component(component, &[], now);
             } else if self.oversize.suspects.contains(&component.name) {
                 enumeration.alone.push_back(at);
@@ -198,6 +199,11 @@ impl Session {
         let name = &component.name;
         let raw = match outcome {
             Ok(raw) => raw,
+            // It was listed a moment ago and is gone: another design is on its way.
+            Err(error) if error.code == code::UNKNOWN_COMPONENT => {
+                tracing::warn!("The Core does not know component {name} any more");
+                return;
+            }
             Err(error) => return self.controls_refused(now, at, &error.to_string(), sink),
         };
         match serde_json::from_str::<Controls<'_>>(raw.get()) {
