@@ -390,10 +390,7 @@ impl Policy {
 const fn has_level(kind: &ControlKind) -> bool {
     !matches!(
         kind,
-        ControlKind::Boolean
-            | ControlKind::Trigger
-            | ControlKind::StateTrigger
-            | ControlKind::Text
+        ControlKind::Boolean | ControlKind::Trigger | ControlKind::StateTrigger | ControlKind::Text
     )
 }
 

@@ -95,10 +95,7 @@ pub(super) fn is_surely_no_level(control: &ControlView, write: &Write) -> bool {
 /// A switch says a word (`muted`, `true`), where a level says a number; and it stands at one of its ends.
 fn shows_a_switch(control: &ControlView) -> bool {
     let reading = &control.reading;
-    let says_a_word = reading
-        .string
-        .chars()
-        .any(|character| character.is_alphabetic())
+    let says_a_word = reading.string.chars().any(char::is_alphabetic)
         && !reading
             .string
             .chars()

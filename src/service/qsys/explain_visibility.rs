@@ -3,8 +3,10 @@
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::answer::{self, Head, shown_text};
+use super::text::count;
 use super::{Core, Definition, Outcome, QsysService, get_link_status, resolve};
 use crate::guard::Scope;
 use crate::limits::{COMPONENTS_MAX, CONTROLS_MAX, NAME_MAX_BYTES};
@@ -123,17 +125,41 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         if reasons.is_empty() {
             reasons.push(healthy(&known));
         }
-        let text = reasons
-            .first()
-            .map(|reason| reason.explanation.clone())
-            .unwrap_or_default();
+        let (words, lines) = (words(core, visible), reasons.iter().map(line));
+        let (total, lines) = (reasons.len(), lines.collect::<Vec<_>>());
         let structured = answer::whole(&Answer {
             head: core.head(),
             visible,
             reasons,
         })?;
-        Ok(answer::answer(structured, text))
+        Ok(answer::listing(structured, &words, lines, total, |_| {
+            "in the structured answer.".to_owned()
+        }))
     })
+}
+
+fn words(core: &Core, visible: Option<bool>) -> String {
+    let visible = match visible {
+        Some(true) => "It is visible.",
+        Some(false) => "It is not visible.",
+        None => "Of the system as a whole:",
+    };
+    format!("{}: {visible}", core.head().words())
+}
+
+fn line(reason: &Reason) -> String {
+    let certainty = match reason.certainty {
+        Certain => "certain",
+        Likely => "likely",
+        Possible => "possible",
+    };
+    let steps = reason.steps.join(" ");
+    format!(
+        "{} ({certainty}): {} {steps}",
+        reason.code, reason.explanation
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// Looks for what was asked about. True when it can be seen.
@@ -156,8 +182,10 @@ fn subject(
             "VISIBLE",
             Certain,
             format!(
-                "`{}` is visible: a {} with {} controls.",
-                view.name, view.kind, view.controls
+                "`{}` is visible: a {} with {}.",
+                view.name,
+                view.kind,
+                count(view.controls, "control")
             ),
             &[],
         ));
@@ -239,6 +267,26 @@ fn missing_component(core: &Core, name: &str, link: &LinkStatus, reasons: &mut V
         ));
         return;
     }
+    let refusal = link
+        .unlisted_components
+        .iter()
+        .find_map(|row| row.strip_prefix(name)?.strip_prefix(": "));
+    if let Some(why) = refusal {
+        reasons.push(reason(
+            "REFUSED_BY_CORE",
+            Certain,
+            format!(
+                "`{}` exists, but the Core refused to list it: {}.",
+                shown_text(name),
+                shown_text(why.trim_end_matches('.'))
+            ),
+            &[
+                "This box asks again with the next link or design; a Core that was booting answers then.",
+                "If it stays so, look at the component in Q-SYS Designer and at the Core's event log.",
+            ],
+        ));
+        return;
+    }
     let diff = core.mirror.last_diff();
     if diff.is_some_and(|diff| diff.components_vanished.iter().any(|gone| gone == name)) {
         reasons.push(reason(
@@ -292,7 +340,7 @@ fn full(known: &MirrorStatus) -> Reason {
         "BOX_FULL",
         Possible,
         format!(
-            "{} components or controls are left out, because this box keeps at most {COMPONENTS_MAX} components and {CONTROLS_MAX} controls, or because their names cannot be used.",
+            "Components and controls left out: {}, because this box keeps at most {COMPONENTS_MAX} components and {CONTROLS_MAX} controls, or because their names cannot be used.",
             known.refused
         ),
         &["Set Script Access to `None` for components that nobody needs from the outside."],
@@ -304,8 +352,8 @@ fn healthy(known: &MirrorStatus) -> Reason {
     reason.code = "HEALTHY";
     reason.certainty = Certain;
     reason.explanation = format!(
-        "The link is live and {} components are visible. One that is missing is usually hidden by its Script Access, which has to be `External` or `All`.",
-        known.components
+        "The link is live, and this box sees {}. One that is missing is usually hidden by its Script Access, which has to be `External` or `All`.",
+        count(known.components, "component")
     );
     reason
 }
@@ -316,7 +364,7 @@ fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
         reasons.push(reason(
             "CERTIFICATE_CHANGED",
             Certain,
-            get_link_status::meaning(link),
+            get_link_status::meaning(link, Instant::now()),
             &[
                 "Find out why the certificate changed: a new Core, a reset, or a newly installed certificate.",
                 "Compare the fingerprint with the one that Core Manager shows, then run `rackhand core trust` on the box.",
@@ -342,7 +390,7 @@ fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
         LinkState::AwaitEngineStatus | LinkState::LoggingOn => reasons.push(reason(
             "CORE_STARTING",
             Likely,
-            get_link_status::meaning(link),
+            get_link_status::meaning(link, Instant::now()),
             &["Wait: a Core takes up to some minutes to boot. Core Manager shows when it runs."],
         )),
         LinkState::Connecting | LinkState::Backoff => no_link(link, reasons),
@@ -475,6 +523,20 @@ mod tests {
         bed.push("code2", &[("Other", "gain", vec![])]);
         let (_, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
         assert_eq!(codes[0], "GONE_WITH_NEW_DESIGN");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_component_whose_listing_failed_is_not_said_to_be_gone() {
+        let bed = bed();
+        bed.push("code2", &[("Other", "gain", vec![])]);
+        bed.set_link(|status| status.unlisted_components.push("Side Gain: boom".into()));
+        let (answer, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
+        assert_eq!(codes, ["REFUSED_BY_CORE"]);
+        let words = answer["reasons"][0]["explanation"].as_str().unwrap();
+        assert!(
+            words.contains("the Core refused to list it: boom"),
+            "{words}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
