@@ -254,7 +254,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
-            let Some(mut config) = checked(&arguments.config)? else {
+            let Some(mut config) = checked(&arguments.config) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             if let Some(data) = arguments.data {
@@ -264,10 +264,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(app::run(config))?;
         }
         Command::Check { config: file } => {
-            let Some(config) = checked(&file)? else {
+            let Some(config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            app::check(&config)?;
             print(&format!(
                 "{} is good: {} Q-SYS system(s), writing is {}.",
                 file.display(),
@@ -290,7 +289,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                     core,
                 },
         } => {
-            let Some(mut config) = checked(&file)? else {
+            let Some(mut config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             if let Some(data) = data {
@@ -308,27 +307,32 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// The configuration, or nothing after every fault of it was shown.
-fn checked(file: &Path) -> anyhow::Result<Option<Config>> {
-    let text = fs::read_to_string(file).with_context(|| {
-        format!(
-            "could not read {}: make one with `rackhand print-config` and name it with --config",
-            file.display()
-        )
-    })?;
+fn checked(file: &Path) -> Option<Config> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(fault) => {
+            let file = file.display();
+            complain(&format!(
+                "could not read {file} ({fault}): make one with `rackhand print-config` and name it with --config"
+            ));
+            return None;
+        }
+    };
     let environment: BTreeMap<_, _> = std::env::vars()
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
         .collect();
-    match Config::load(&text, &environment) {
-        Ok(config) => Ok(Some(config)),
-        Err(problems) => {
-            complain(&format!(
-                "{} has {} fault(s):\n{problems}",
-                file.display(),
-                problems.as_slice().len()
-            ));
-            Ok(None)
-        }
+    let (config, mut problems) = Config::read(&text, &environment);
+    app::check(&config, &mut problems);
+    if problems.is_empty() {
+        return Some(config);
     }
+    let count = problems.as_slice().len();
+    complain(&format!(
+        "{} has {count} {}:\n{problems}",
+        file.display(),
+        if count == 1 { "fault" } else { "faults" }
+    ));
+    None
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

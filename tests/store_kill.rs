@@ -18,9 +18,14 @@ use rackhand::store::{Mirror, Store};
 use rackhand::wire::qrc::{ComponentFacts, ControlChange, Controls, EngineStatus, Scalar};
 use tokio::time::Instant;
 
-const KILLS: u64 = 100;
 const CONTROLS: u32 = 300;
 const DIR: &str = "RACKHAND_STORE_KILL_DIR";
+
+/// As many as are asked for, or a hundred.
+fn kills() -> u64 {
+    let asked = std::env::var("RACKHAND_TEST_KILLS").ok();
+    asked.map_or(100, |kills| kills.parse().unwrap())
+}
 
 fn told(folder: &Path) -> PathBuf {
     folder.join("told")
@@ -130,7 +135,7 @@ fn a_hundred_kills_cost_no_start_and_nothing_that_was_written() {
     let folder = tempfile::tempdir_in(place).unwrap();
     let mut seed: u64 = 0x2545_F491_4F6C_DD1D;
     let mut turns = 0.0;
-    for kill in 0..KILLS {
+    for kill in 0..kills() {
         let child = Writer::start(folder.path());
         seed ^= seed << 13;
         seed ^= seed >> 7;

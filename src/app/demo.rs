@@ -21,6 +21,9 @@ use crate::link::NetDial;
 use crate::sim::listen::{Addresses, Identity, ListenError, Listening};
 use crate::sim::{self, SimCore, design};
 
+/// Named controls of the sample design, as they stand in the configuration.
+const NAMED_CONTROLS: &str = r#""MainGain", "MainMute", "FoyerGain""#;
+
 /// What a person may choose.
 #[derive(Debug, Clone)]
 pub struct DemoOptions {
@@ -72,7 +75,12 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
     })?;
     print(&welcome(listener.local_addr()?, &key));
 
-    let config = configuration(core_address, &folder.path)?;
+    let named = if options.generated.is_none() {
+        NAMED_CONTROLS
+    } else {
+        ""
+    };
+    let config = configuration(core_address, &folder.path, named)?;
     let start = Start {
         config,
         guard,
@@ -99,9 +107,9 @@ async fn simulated_core(generated: Option<(u32, u32)>) -> Result<Listening, List
 }
 
 /// The configuration that a person would write for this Core, with writing on.
-fn configuration(core: SocketAddr, data: &Path) -> anyhow::Result<Config> {
+fn configuration(core: SocketAddr, data: &Path, named_controls: &str) -> anyhow::Result<Config> {
     let file = format!(
-        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [\"MainGain\", \"MainMute\", \"FoyerGain\"]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
+        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [{named_controls}]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
         data.display().to_string()
     );
     Config::load(&file, &BTreeMap::new()).context("the demo's configuration")

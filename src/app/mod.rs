@@ -16,20 +16,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::base::file;
 use crate::base::shutdown::Stop;
-use crate::config::Config;
-use crate::guard::{Guard, KeySource};
+use crate::config::{Config, Problems};
+use crate::guard::Guard;
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{Core, QsysService};
-use crate::store::Store;
+use crate::store::{Store, StoreStatus};
 
 use health::Health;
 use identity::Identity;
@@ -68,9 +69,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let data = config.store.path.clone();
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
-    let guard = Guard::new(KeySource::File(keys::key_file(&data)))?;
+    let (guard, fault) = Guard::over(keys::key_file(&data));
     let address = config.listen.address;
-    if !guard.has_keys() {
+    if let Some(fault) = fault {
+        tracing::error!(
+            "{:#}. Nobody can log in until it is mended: put back a copy of it, or remove it and make new keys.",
+            anyhow::Error::from(fault)
+        );
+    } else if !guard.has_keys() {
         anyhow::ensure!(
             address.ip().is_loopback(),
             "there is no key yet, so nobody could use {address}. Make one first: rackhand key new --name \"FOH laptop\" --role operator --data {}",
@@ -145,6 +151,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
 pub struct Running {
     front: Arc<Front>,
     parts: Parts,
+    store_status: watch::Receiver<StoreStatus>,
     stop: Stop,
 }
 
@@ -160,7 +167,7 @@ impl Running {
         dial: &Arc<dyn Dial>,
         stop: Stop,
     ) -> anyhow::Result<Self> {
-        let policy = Arc::new(policy(config)?);
+        let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
         let identity = Arc::new(Identity::open(&config.store.path)?);
         let mut parts = Parts::default();
 
@@ -192,7 +199,7 @@ impl Running {
         let health = Arc::new(Health::new(
             &cores,
             Arc::clone(&policy),
-            store_status,
+            store_status.clone(),
             stop.clone(),
         ));
         let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
@@ -206,13 +213,19 @@ impl Running {
             ..Limits::default()
         };
         let origins = OriginRules::new(
-            config.listen.allowed_hosts.clone(),
+            config
+                .listen
+                .allowed_hosts
+                .iter()
+                .cloned()
+                .chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
         let front = Front::new(Arc::new(server), guard, health, origins, limits);
         Ok(Self {
             front: Arc::new(front),
             parts,
+            store_status,
             stop,
         })
     }
@@ -237,7 +250,7 @@ impl Running {
     ///
     /// A part ended unasked.
     pub async fn until_stopped(self) -> anyhow::Result<()> {
-        self.parts.supervise(&self.stop).await
+        self.parts.supervise(&self.stop, &self.store_status).await
     }
 }
 
@@ -251,6 +264,13 @@ pub fn endpoint(mut address: SocketAddr) -> String {
         });
     }
     format!("http://{address}/mcp")
+}
+
+/// The names that this machine goes by on the LAN.
+fn own_names() -> impl Iterator<Item = String> {
+    let name = sysinfo::System::host_name();
+    name.into_iter()
+        .flat_map(|name| [format!("{name}.local"), name])
 }
 
 fn server_info() -> ServerInfo {
@@ -267,7 +287,7 @@ fn server_info() -> ServerInfo {
 /// # Errors
 ///
 /// Every pattern and number that cannot be used, with its key.
-pub fn policy(config: &Config) -> anyhow::Result<Policy> {
+fn policy(config: &Config) -> Result<Policy, Problems> {
     let rules = &config.safety;
     let ceilings = rules.ceilings.iter().map(|rule| Ceiling {
         pattern: rule.pattern.clone(),
@@ -281,12 +301,26 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {
-        let lines: Vec<_> = faults
-            .iter()
-            .map(|fault| format!("  safety.{fault}"))
-            .collect();
-        anyhow::anyhow!("the safety rules cannot be used:\n{}", lines.join("\n"))
+        let mut problems = Problems::default();
+        for fault in faults {
+            problems.note(format!("safety.{}", fault.key), fault.problem);
+        }
+        problems
     })
+}
+
+/// Notes what only this layer can see: rules that cannot be used, and files that are not there.
+pub fn check(config: &Config, problems: &mut Problems) {
+    if let Err(faults) = policy(config) {
+        problems.extend(faults);
+    }
+    for (index, core) in config.cores.iter().enumerate() {
+        for (key, file) in secrets::files(core) {
+            if let Err(fault) = secrets::check(key, file) {
+                problems.note(format!("core[{index}].{key}"), format!("{fault:#}"));
+            }
+        }
+    }
 }
 
 /// The running tasks, in the three groups that stop one after the other.
@@ -303,7 +337,11 @@ struct Parts {
 impl Parts {
     /// Waits for `stop` or for the first task that ends unasked, then stops all: no new requests and calls finished, links closed,
     /// store written.
-    async fn supervise(mut self, stop: &Stop) -> anyhow::Result<()> {
+    async fn supervise(
+        mut self,
+        stop: &Stop,
+        store_status: &watch::Receiver<StoreStatus>,
+    ) -> anyhow::Result<()> {
         let unasked = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -322,7 +360,14 @@ impl Parts {
         end("store", &self.stop_store, self.store, STOP_WAIT).await;
         match unasked {
             None => {
-                tracing::info!("Stopped: all connections closed, everything learnt is stored.");
+                match store_status.borrow().fault.as_ref() {
+                    None => tracing::info!(
+                        "Stopped: all connections are closed, and what was learnt is stored."
+                    ),
+                    Some(fault) => tracing::warn!(
+                        "Stopped: all connections are closed, but what was learnt is not stored: {fault}"
+                    ),
+                }
                 Ok(())
             }
             Some(part) => anyhow::bail!("the part '{part}' ended unasked"),
@@ -349,18 +394,4 @@ async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: D
         );
         tasks.shutdown().await;
     }
-}
-
-/// Whether the data folder of a configuration can be used at all, for `rackhand check`.
-///
-/// # Errors
-///
-/// The safety rules or the secret files cannot be used.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    policy(config)?;
-    let identity = Arc::new(Identity::open(&config.store.path)?);
-    for core in &config.cores {
-        secrets::link_config(core, config, &identity)?;
-    }
-    Ok(())
 }

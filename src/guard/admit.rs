@@ -105,21 +105,36 @@ impl Guard {
     /// A guard over these keys.
     ///
     /// # Errors
-    /// The key file cannot be read. Starting without keys instead would hide from people why nobody can log in.
+    /// The key file cannot be read. [`Guard::over`] goes on without.
     pub fn new(source: KeySource) -> Result<Self, KeyFileError> {
-        let (keys, file) = match source {
-            KeySource::Memory(keys) => (keys, None),
-            KeySource::File(file) => {
-                // The stamp is taken first: a change between the two is then read once more, never missed.
-                let stamp = file.stamp();
-                (file.list()?, Some((file, Mutex::new(stamp))))
-            }
+        match source {
+            KeySource::Memory(keys) => Ok(Self {
+                table: RwLock::new(Arc::new(table(keys))),
+                file: None,
+                throttle: Mutex::new(Throttle::default()),
+            }),
+            KeySource::File(file) => match Self::over(file) {
+                (guard, None) => Ok(guard),
+                (_, Some(fault)) => Err(fault),
+            },
+        }
+    }
+
+    /// A guard over a key file that lets nobody in while the file cannot be read, and looks at it again when it changes. A box whose key
+    /// file is damaged keeps its link and its probes.
+    #[must_use]
+    pub fn over(file: KeyFile) -> (Self, Option<KeyFileError>) {
+        let stamp = file.stamp();
+        let (keys, fault) = match file.list() {
+            Ok(keys) => (keys, None),
+            Err(fault) => (Vec::new(), Some(fault)),
         };
-        Ok(Self {
+        let guard = Self {
             table: RwLock::new(Arc::new(table(keys))),
-            file,
+            file: Some((file, Mutex::new(stamp))),
             throttle: Mutex::new(Throttle::default()),
-        })
+        };
+        (guard, fault)
     }
 
     /// Whether any key exists.

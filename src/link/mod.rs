@@ -121,7 +121,8 @@ impl Link {
         self.status.borrow().state
     }
 
-    /// A receiver that hears every change of [`Link::status`].
+    /// A receiver that hears every change of [`Link::status`], but for signs of life and round trips. What it lends must not be kept
+    /// over an await: the link's task waits for it.
     #[must_use]
     pub fn watch_status(&self) -> watched::Receiver<LinkStatus> {
         self.status.clone()

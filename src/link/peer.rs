@@ -119,12 +119,6 @@ impl Peer {
         match progress {
             Progress::Probed(reachable) => {
                 self.breaker.probed(now, reachable, random_unit());
-                if reachable {
-                    tracing::info!(
-                        "The Core at {} can be reached again: it is tried",
-                        self.status.address
-                    );
-                }
                 self.work = Work::Resting(now);
             }
             Progress::Dialled(Ok(connected)) => self.connected(now, connected),
@@ -192,7 +186,14 @@ impl Peer {
     }
 
     fn begin(&mut self, now: Instant) {
-        match self.breaker.admit(now) {
+        let admission = self.breaker.admit(now);
+        if admission == Admission::Trial {
+            tracing::info!(
+                "The breaker of the Core at {} lets one trial pass",
+                self.status.address
+            );
+        }
+        match admission {
             Admission::Wait(until) => self.work = Work::Resting(until),
             Admission::Probe => self.work = Work::Probing(Box::pin(self.route.clone().probe())),
             Admission::Go | Admission::Trial => {
@@ -284,14 +285,21 @@ impl Peer {
             }
         };
         let address = &self.status.address;
-        if self.breaker.state() == BreakerState::Open && before == BreakerState::Closed {
-            tracing::warn!(
-                "The breaker of the Core at {address} opens after repeated failures, the last one: {fault}"
-            );
-        } else if self.status.last_fault == fault {
-            tracing::debug!("No link to the Core at {address}: {fault}");
-        } else {
-            tracing::warn!("No link to the Core at {address}: {fault}");
+        match (before, self.breaker.state()) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                tracing::warn!(
+                    "The breaker of the Core at {address} opens after failures in a row, the last one: {fault}"
+                );
+            }
+            (BreakerState::HalfOpen, BreakerState::Open) => {
+                tracing::info!(
+                    "The trial failed, and the breaker of the Core at {address} opens again: {fault}"
+                );
+            }
+            _ if self.status.last_fault == fault => {
+                tracing::debug!("No link to the Core at {address}: {fault}");
+            }
+            _ => tracing::warn!("No link to the Core at {address}: {fault}"),
         }
         self.rest(now, LinkState::Backoff, fault, retry_at);
     }
@@ -364,8 +372,9 @@ impl Peer {
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
-                    "The link to the Core at {} is live: design {design}, {} components, {} controls",
+                    "The link to the Core at {} is live: design {design} ({}), {} components, {} controls",
                     self.status.address,
+                    engine.map_or("", |engine| &engine.design_code),
                     grouped(components),
                     grouped(controls)
                 );
@@ -406,6 +415,12 @@ impl Peer {
                 self.status.address,
                 state.as_str()
             );
+            if state == LinkState::Standby {
+                tracing::info!(
+                    "The Core at {} is the standby of its pair: it is kept connected, and not used",
+                    self.status.address
+                );
+            }
             self.status.state = state;
             self.status.since = now;
         }
@@ -486,6 +501,12 @@ impl Peer {
 
     /// Closes the breaker, forgets pauses and tries at once, unless a connection is there or being made.
     pub(super) fn retry_now(&mut self, now: Instant) {
+        if self.breaker.state() != BreakerState::Closed {
+            tracing::info!(
+                "The breaker of the Core at {} is closed by hand",
+                self.status.address
+            );
+        }
         self.breaker.reset();
         self.backoff.reset();
         if matches!(self.work, Work::Resting(_) | Work::Probing(_)) {

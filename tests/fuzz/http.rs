@@ -9,9 +9,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::house::{self, House, KEY};
-use crate::json::{Bent, Mcp, Odd, Slip};
-use crate::mcp;
+use super::house::{self, House, KEY};
+use super::json::{Bent, Mcp, Odd, Slip};
+use super::mcp;
 
 /// Every status of the surface, those of the HTTP layer itself included.
 const STATUSES: [u16; 17] = [

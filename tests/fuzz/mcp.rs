@@ -4,8 +4,8 @@ use bolero::TypeGenerator;
 use rackhand::mcp::{Field, Post, ReplyBody, Routing};
 use serde_json::Value;
 
-use crate::house::{self, House};
-use crate::json::{Bent, Mcp};
+use super::house::{self, House};
+use super::json::{Bent, Mcp};
 
 /// Statuses with which the endpoint answers a posted body.
 const STATUSES: [u16; 9] = [200, 202, 400, 403, 404, 405, 409, 429, 503];
@@ -80,14 +80,12 @@ async fn answered(house: &House, request: &Request, session: &mut Option<String>
                 Some(answers) => answers.iter().for_each(is_answer),
                 None => is_answer(&answer),
             }
-            if let Some(id) = value
-                .get("id")
-                .filter(|id| answer.get("result").is_some() && !id.is_null())
+            let id = value.get("id").filter(|id| id.is_string() || id.is_i64());
+            if let Some(id) = id
+                && reply.status == 200
+                && is_plain(body)
             {
-                assert!(
-                    answer.get("id") == Some(id) || !is_plain(body),
-                    "answered to another id: {answer}"
-                );
+                assert_eq!(&answer["id"], id, "answered to another id: {answer}");
             }
         }
         ReplyBody::Events(_) => {}

@@ -22,7 +22,7 @@ use rackhand::wire::qrc::{
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::json::{Bent, FromCore, Odd};
+use super::json::{Bent, FromCore, Odd};
 
 /// What the Core makes of a request.
 #[derive(Debug, Clone, TypeGenerator)]

@@ -8,8 +8,8 @@ use rackhand::wire::jsonrpc::{Frame, Id};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 
-use crate::house::runtime;
-use crate::json::{Bent, Slip, ToCore};
+use super::house::runtime;
+use super::json::{Bent, Slip, ToCore};
 
 #[derive(Debug, Clone, TypeGenerator)]
 pub(crate) enum Step {

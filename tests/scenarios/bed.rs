@@ -146,7 +146,6 @@ impl Dial for Network {
 
 /// A running link.
 pub(crate) struct Bed {
-    pub(crate) sim: SimCore,
     pub(crate) link: Link,
     pub(crate) sink: Arc<Recorder>,
     pub(crate) network: Arc<Network>,
@@ -190,7 +189,6 @@ impl Bed {
         let dial: Arc<dyn Dial> = network.clone();
         let link = rackhand::link::spawn(config, dial, sink.clone(), stop.clone(), &mut tasks);
         Self {
-            sim: cores[0].1.clone(),
             link,
             sink,
             network,

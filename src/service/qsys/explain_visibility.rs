@@ -1,5 +1,8 @@
 //! `qsys_explain_visibility`: why something cannot be seen, and what a person can do about it in Q-SYS Designer or Core Manager.
 
+#[cfg(test)]
+mod tests;
+
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -173,8 +176,13 @@ fn subject(
     let Some(component) = component else {
         return Ok(named_control(core, control.unwrap_or_default(), reasons));
     };
+    // Its name is known, and nothing of what is in it.
+    if let Some(reason) = left_out(component, link) {
+        reasons.push(reason);
+        return Ok(false);
+    }
     let Some(view) = resolve::find_component(core, component)? else {
-        missing_component(core, component, link, reasons);
+        missing_component(core, component, reasons);
         return Ok(false);
     };
     let Some(control) = control else {
@@ -184,7 +192,7 @@ fn subject(
             format!(
                 "`{}` is visible: a {} with {}.",
                 view.name,
-                view.kind,
+                shown_text(&view.kind),
                 count(view.controls, "control")
             ),
             &[],
@@ -257,36 +265,39 @@ fn named_control(core: &Core, control: &str, reasons: &mut Vec<Reason>) -> bool 
     }
 }
 
-fn missing_component(core: &Core, name: &str, link: &LinkStatus, reasons: &mut Vec<Reason>) {
+/// Why a component that the Core named has no controls here.
+fn left_out(name: &str, link: &LinkStatus) -> Option<Reason> {
     if link.oversize_components.iter().any(|known| known == name) {
-        reasons.push(reason(
+        return Some(reason(
             "OVERSIZE",
             Certain,
-            format!("`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.", shown_text(name)),
+            format!(
+                "`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.",
+                shown_text(name)
+            ),
             &["In Q-SYS Designer split the component, or shorten the script in it."],
         ));
-        return;
     }
-    let refusal = link
+    let why = link
         .unlisted_components
         .iter()
-        .find_map(|row| row.strip_prefix(name)?.strip_prefix(": "));
-    if let Some(why) = refusal {
-        reasons.push(reason(
-            "REFUSED_BY_CORE",
-            Certain,
-            format!(
-                "`{}` exists, but the Core refused to list it: {}.",
-                shown_text(name),
-                shown_text(why.trim_end_matches('.'))
-            ),
-            &[
-                "This box asks again with the next link or design; a Core that was booting answers then.",
-                "If it stays so, look at the component in Q-SYS Designer and at the Core's event log.",
-            ],
-        ));
-        return;
-    }
+        .find_map(|row| row.strip_prefix(name)?.strip_prefix(": "))?;
+    Some(reason(
+        "REFUSED_BY_CORE",
+        Certain,
+        format!(
+            "`{}` exists, but the Core refused to list it: {}.",
+            shown_text(name),
+            shown_text(why.trim_end_matches('.'))
+        ),
+        &[
+            "This box asks again with the next link or design; a Core that was booting answers then.",
+            "If it stays so, look at the component in Q-SYS Designer and at the Core's event log.",
+        ],
+    ))
+}
+
+fn missing_component(core: &Core, name: &str, reasons: &mut Vec<Reason>) {
     let diff = core.mirror.last_diff();
     if diff.is_some_and(|diff| diff.components_vanished.iter().any(|gone| gone == name)) {
         reasons.push(reason(
@@ -463,121 +474,4 @@ fn no_link(link: &LinkStatus, reasons: &mut Vec<Reason>) {
             "For a link over TCP 1710 switch on `Remote Control Protocol - JSONRPC` instead.",
         ],
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use crate::link::LinkState;
-    use crate::service::qsys::testing::{Bed, bed};
-    use crate::wire::qrc::EngineState;
-
-    async fn explain(bed: &Bed, arguments: Value) -> (Value, Vec<String>) {
-        let answer = bed
-            .call("qsys_explain_visibility", arguments)
-            .await
-            .unwrap();
-        let codes = answer["reasons"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|reason| reason["code"].as_str().unwrap().to_owned())
-            .collect();
-        (answer, codes)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_can_be_seen_is_said_to_be_visible() {
-        let bed = bed();
-        for arguments in [
-            json!({ "component": "Main Gain" }),
-            json!({ "component": "Scenes", "control": "load_1" }),
-            json!({ "control": "SystemMute" }),
-        ] {
-            let (answer, codes) = explain(&bed, arguments).await;
-            assert_eq!(
-                (&answer["visible"], codes),
-                (&json!(true), vec!["VISIBLE".to_owned()])
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_missing_component_is_misspelt_hidden_or_named_otherwise() {
-        let bed = bed();
-        let (answer, codes) = explain(&bed, json!({ "component": "Main Gian" })).await;
-        assert_eq!(answer["visible"], false);
-        assert_eq!(codes, ["MISSPELT", "SCRIPT_ACCESS", "NO_CODE_NAME"]);
-        assert!(
-            answer["reasons"][0]["explanation"]
-                .as_str()
-                .unwrap()
-                .contains("Main Gain")
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_component_of_the_design_before_is_remembered() {
-        let bed = bed();
-        bed.push("code2", &[("Other", "gain", vec![])]);
-        let (_, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
-        assert_eq!(codes[0], "GONE_WITH_NEW_DESIGN");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_component_whose_listing_failed_is_not_said_to_be_gone() {
-        let bed = bed();
-        bed.push("code2", &[("Other", "gain", vec![])]);
-        bed.set_link(|status| status.unlisted_components.push("Side Gain: boom".into()));
-        let (answer, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
-        assert_eq!(codes, ["REFUSED_BY_CORE"]);
-        let words = answer["reasons"][0]["explanation"].as_str().unwrap();
-        assert!(
-            words.contains("the Core refused to list it: boom"),
-            "{words}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_oversize_component_is_named_as_such() {
-        let bed = bed();
-        bed.set_link(|status| status.oversize_components.push("Script".into()));
-        let (_, codes) = explain(&bed, json!({ "component": "Script" })).await;
-        assert_eq!(codes, ["OVERSIZE"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_named_control_has_to_be_configured() {
-        let bed = bed();
-        let (_, codes) = explain(&bed, json!({ "control": "HouseLights" })).await;
-        assert_eq!(codes, ["NAMED_CONTROL_NOT_CONFIGURED"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_arguments_the_link_and_the_engine_are_explained() {
-        let bed = bed();
-        let (answer, codes) = explain(&bed, json!({})).await;
-        assert_eq!(
-            (answer.get("visible"), codes),
-            (None, vec!["HEALTHY".to_owned()])
-        );
-        for (state, code) in [
-            (LinkState::Refused, "ACCESS_REFUSED"),
-            (LinkState::Standby, "STANDBY"),
-            (LinkState::Backoff, "NO_LINK"),
-            (LinkState::AwaitEngineStatus, "CORE_STARTING"),
-            (LinkState::Enumerating, "STILL_LEARNING"),
-        ] {
-            bed.set_link(|status| status.state = state);
-            assert_eq!(explain(&bed, json!({})).await.1[0], code);
-        }
-        bed.set_link(|status| {
-            status.state = LinkState::Live;
-            status.engine.as_mut().unwrap().state = EngineState::Idle;
-        });
-        assert_eq!(explain(&bed, json!({})).await.1, ["DESIGN_NOT_RUNNING"]);
-        bed.set_link(|status| status.untrusted_fingerprint = Some("ab".into()));
-        assert_eq!(explain(&bed, json!({})).await.1[0], "CERTIFICATE_CHANGED");
-    }
 }
