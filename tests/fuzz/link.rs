@@ -26,7 +26,7 @@ use crate::json::{Bent, FromCore};
 const PATIENCE: Duration = Duration::from_secs(11);
 
 /// Longer than a link waits after it was refused, which an invented frame can make it believe.
-const RECOVERY: Duration = Duration::from_secs(420);
+const RECOVERY: Duration = Duration::from_mins(7);
 
 /// What happens.
 #[derive(Debug, Clone, TypeGenerator)]
@@ -230,7 +230,7 @@ async fn run(ops: &[Op]) {
             Op::Standby(on) => core.standby(*on),
             Op::Forget => core.forget_groups(),
             Op::Recompile(number) => {
-                core.swap_design(design().recompiled(&format!("fuzz{number:08}")))
+                core.swap_design(design().recompiled(&format!("fuzz{number:08}")));
             }
             Op::Write(value) => drop(writes.spawn(write(link.clone(), f64::from(*value) / 8.0))),
             Op::Watch(on) => {
@@ -244,7 +244,7 @@ async fn run(ops: &[Op]) {
                             })
                             .collect(),
                     )
-                })
+                });
             }
             Op::Reset => drop(link.reset_breaker()),
         }

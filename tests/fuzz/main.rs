@@ -11,6 +11,17 @@
     clippy::indexing_slicing,
     reason = "a fault in a target is a failed test"
 )]
+#![expect(
+    clippy::float_cmp,
+    clippy::format_push_string,
+    clippy::match_same_arms,
+    clippy::needless_pass_by_value,
+    clippy::option_option,
+    clippy::ptr_arg,
+    clippy::struct_excessive_bools,
+    clippy::unchecked_time_subtraction,
+    reason = "generated inputs have the shapes that their generator needs"
+)]
 
 mod breaker;
 mod config;
@@ -70,11 +81,5 @@ targets! {
     "http" bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     "store" a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     "safety" a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
-    a_bent_frame_is_read_or_refused_and_what_was_read_is_written_back_the_same: json::Bent<json::FromCore> => wire::from_core_holds,
-    a_bent_request_is_read_or_refused_and_what_was_read_is_written_back_the_same: json::Bent<json::ToCore> => wire::to_core_holds,
-    a_poll_reads_as_a_stream_as_it_reads_in_one_piece: json::Bent<json::Polls> => wire::poll_holds,
-    a_configuration_is_accepted_within_its_bounds_or_every_fault_has_a_key: config::File => config::holds,
-    a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
-    a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
-    a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
+    "link" a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
 }
