@@ -196,7 +196,12 @@ impl Running {
             });
         }
 
-        let health = Arc::new(Health::new(&cores, store_status.clone(), stop.clone()));
+        let health = Arc::new(Health::new(
+            &cores,
+            Arc::clone(&policy),
+            store_status.clone(),
+            stop.clone(),
+        ));
         let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
         let server = Server::new(&services, server_info())?;
         let guard = Arc::new(guard);

@@ -74,6 +74,11 @@ pub(super) fn of_link(error: &CommandError) -> ToolFault {
     }
 }
 
+/// How long to wait before asking again, where a fault says it.
+pub(super) fn retry_after_ms(fault: &ToolFault) -> Option<u64> {
+    fault.data.get("retry_after_ms")?.as_u64()
+}
+
 /// A write whose answer was lost.
 pub(super) fn outcome_unknown() -> ToolFault {
     ToolFault::new(

@@ -208,6 +208,40 @@ async fn a_link_that_is_down_says_so_and_nothing_is_sent() {
     assert_eq!(fault.code, FaultCode::BreakerOpen);
     assert_eq!(fault.data["changes"][1]["outcome"], "not_sent");
     assert_eq!(bed.requests().len(), 1);
+    let problem = &fault.data["changes"][0]["problem"];
+    assert_eq!(
+        (&fault.data["retry_after_ms"], &problem["retry_after_ms"]),
+        (&json!(9_000), &json!(9_000)),
+        "the delay that the text speaks of was lost"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_needs_a_reading_no_longer_hides_standby_and_breaker() {
+    let retry_in = Duration::from_secs(9);
+    for (error, code) in [
+        (CommandError::Standby, FaultCode::CoreStandby),
+        (CommandError::Down { retry_in }, FaultCode::LinkDown),
+        (
+            CommandError::BreakerOpen { retry_in },
+            FaultCode::BreakerOpen,
+        ),
+    ] {
+        let bed = ruled();
+        bed.expect([Next::Error(error)]);
+        let fault = set(&bed, json!([gain(-13.0)])).await.unwrap_err();
+        assert_eq!(fault.code, code);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_was_printed_with_309_digits_is_short() {
+    let fault = set(&bed(), json!([gain(1e308)])).await.unwrap_err();
+    assert!(
+        fault.problem.contains("1e308 is outside -100 to 20"),
+        "{}",
+        fault.problem
+    );
 }
 
 #[tokio::test(start_paused = true)]
