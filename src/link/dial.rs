@@ -258,7 +258,7 @@ mod tests {
     use tokio_tungstenite::accept_async;
 
     use super::*;
-    use crate::link::pin::{FingerprintStore, MemoryFingerprints};
+    use crate::link::pin::{FingerprintStore as _, MemoryFingerprints};
 
     /// What listens on a port of the host that is dialled.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -267,7 +267,7 @@ mod tests {
         Plain,
         /// A WebSocket under TLS, with the first or second certificate.
         Secure(usize),
-        /// An HTTP server without WebSockets, under TLS.
+        /// An HTTP server that upgrades nothing, under TLS.
         Http(usize),
         /// Something that accepts and says nothing.
         Mute,
@@ -308,9 +308,9 @@ mod tests {
         }
 
         fn route(self: &Arc<Self>, store: &Arc<MemoryFingerprints>) -> Route {
-            let trust = TlsTrust::Pin(Arc::clone(store) as Arc<dyn FingerprintStore>);
+            let trust = TlsTrust::Pin(store.clone());
             Route {
-                dial: Arc::clone(self) as Arc<dyn Dial>,
+                dial: self.clone(),
                 config: Arc::new(LinkConfig {
                     trust,
                     ..LinkConfig::default()
@@ -342,7 +342,7 @@ mod tests {
                         let Ok(stream) = acceptor.accept(there).await else {
                             return;
                         };
-                        let _socket = accept_async(stream).await;
+                        let _socket = Box::pin(accept_async(stream)).await;
                     }
                     (Service::Http(_), Some(acceptor)) => {
                         let Ok(mut stream) = acceptor.accept(there).await else {

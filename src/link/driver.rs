@@ -12,6 +12,7 @@ use super::config::{COMMAND_WAIT, LinkConfig};
 use super::dial::Dial;
 use super::error::CommandError;
 use super::peer::{Peer, Progress, Turn};
+use super::session::SOON;
 use super::status::{LinkState, LinkStatus};
 use super::watch::Watched;
 use crate::base::shutdown::Stop;
@@ -98,6 +99,11 @@ impl Driver {
             self.publish();
         }
         self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Call { reply, .. } = command {
+                let _left = reply.send(Err(CommandError::Down { retry_in: SOON }));
+            }
+        }
         let now = Instant::now();
         for peer in self.peers {
             peer.stop(now, &*self.sink).await;
@@ -184,7 +190,7 @@ impl Driver {
             while let Some(turn) = self.peers.get_mut(at).and_then(Peer::turn) {
                 match turn {
                     Turn::Ready { took_over } => {
-                        if self.active.is_none() || took_over {
+                        if took_over || self.active.is_none_or(|active| active == at) {
                             self.use_peer(now, at);
                         } else {
                             tracing::warn!(

@@ -36,7 +36,17 @@ enum Work {
 struct Talk {
     connection: Connection,
     session: Session,
-    live_since: Option<Instant>,
+    /// It was live at some time.
+    was_live: bool,
+    age: Age,
+}
+
+/// How long a connection has been what it was made for: live, or a standby's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Unsettled,
+    Since(Instant),
+    Lasted,
 }
 
 /// Something that became ready by itself.
@@ -109,12 +119,6 @@ impl Peer {
         match progress {
             Progress::Probed(reachable) => {
                 self.breaker.probed(now, reachable, random_unit());
-                if reachable {
-                    tracing::info!(
-                        "The Core at {} can be reached again: it is tried",
-                        self.status.address
-                    );
-                }
                 self.work = Work::Resting(now);
             }
             Progress::Dialled(Ok(connected)) => self.connected(now, connected),
@@ -145,9 +149,8 @@ impl Peer {
                 if talk.session.next_deadline() <= now {
                     talk.session.timeout(now, sink);
                 }
-                if talk.live_since.is_some_and(|since| since + LASTED <= now) {
-                    talk.live_since = None;
-                    self.backoff.reset();
+                if matches!(talk.age, Age::Since(since) if since + LASTED <= now) {
+                    talk.age = Age::Lasted;
                     self.breaker.lasted();
                 }
             }
@@ -161,10 +164,10 @@ impl Peer {
             Work::Probing(_) | Work::Dialling(_) => None,
             Work::Connected(talk) => {
                 let deadline = talk.session.next_deadline();
-                Some(
-                    talk.live_since
-                        .map_or(deadline, |since| deadline.min(since + LASTED)),
-                )
+                Some(match talk.age {
+                    Age::Since(since) => deadline.min(since + LASTED),
+                    Age::Unsettled | Age::Lasted => deadline,
+                })
             }
         }
     }
@@ -183,7 +186,14 @@ impl Peer {
     }
 
     fn begin(&mut self, now: Instant) {
-        match self.breaker.admit(now) {
+        let admission = self.breaker.admit(now);
+        if admission == Admission::Trial {
+            tracing::info!(
+                "The breaker of the Core at {} lets one trial pass",
+                self.status.address
+            );
+        }
+        match admission {
             Admission::Wait(until) => self.work = Work::Resting(until),
             Admission::Probe => self.work = Work::Probing(Box::pin(self.route.clone().probe())),
             Admission::Go | Admission::Trial => {
@@ -216,7 +226,8 @@ impl Peer {
         self.work = Work::Connected(Box::new(Talk {
             connection,
             session,
-            live_since: None,
+            was_live: false,
+            age: Age::Unsettled,
         }));
         self.enter(now, LinkState::AwaitEngineStatus);
     }
@@ -274,14 +285,21 @@ impl Peer {
             }
         };
         let address = &self.status.address;
-        if self.breaker.state() == BreakerState::Open && before == BreakerState::Closed {
-            tracing::warn!(
-                "The breaker of the Core at {address} opens after repeated failures, the last one: {fault}"
-            );
-        } else if self.status.last_fault == fault {
-            tracing::debug!("No link to the Core at {address}: {fault}");
-        } else {
-            tracing::warn!("No link to the Core at {address}: {fault}");
+        match (before, self.breaker.state()) {
+            (BreakerState::Closed, BreakerState::Open) => {
+                tracing::warn!(
+                    "The breaker of the Core at {address} opens after failures in a row, the last one: {fault}"
+                );
+            }
+            (BreakerState::HalfOpen, BreakerState::Open) => {
+                tracing::info!(
+                    "The trial failed, and the breaker of the Core at {address} opens again: {fault}"
+                );
+            }
+            _ if self.status.last_fault == fault => {
+                tracing::debug!("No link to the Core at {address}: {fault}");
+            }
+            _ => tracing::warn!("No link to the Core at {address}: {fault}"),
         }
         self.rest(now, LinkState::Backoff, fault, retry_at);
     }
@@ -323,6 +341,10 @@ impl Peer {
                 self.status.change_groups = talk.session.change_groups();
                 self.status.oversize_components = talk.session.oversize().known().to_vec();
                 let state = talk.session.state();
+                let is_settled = matches!(state, LinkState::Live | LinkState::Standby);
+                if is_settled && talk.age == Age::Unsettled {
+                    talk.age = Age::Since(now);
+                }
                 if !talk.session.has_ended() {
                     self.enter(now, state);
                 }
@@ -342,12 +364,17 @@ impl Peer {
                 components,
                 controls,
             } => {
-                talk.live_since = Some(now);
+                talk.was_live = true;
+                // Pauses start over with the first good moment: a Core that blinks soon after it came back is reached at once, and
+                // one that keeps falling over meets the breaker instead.
+                self.backoff.reset();
+                self.status.unlisted_components = talk.session.unlisted().to_vec();
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
-                    "The link to the Core at {} is live: design {design}, {} components, {} controls",
+                    "The link to the Core at {} is live: design {design} ({}), {} components, {} controls",
                     self.status.address,
+                    engine.map_or("", |engine| &engine.design_code),
                     grouped(components),
                     grouped(controls)
                 );
@@ -362,9 +389,7 @@ impl Peer {
         };
         self.oversize = talk.session.oversize().clone();
         self.status.oversize_components = self.oversize.known().to_vec();
-        let was_live = matches!(self.status.state, LinkState::Live);
-        // `live_since` is forgotten once the link has lasted.
-        let has_lasted = was_live && talk.live_since.is_none();
+        let (was_live, has_lasted) = (talk.was_live, talk.age == Age::Lasted);
         self.turns.push(Turn::Gone);
         if was_live {
             self.status.drops += 1;
@@ -390,6 +415,12 @@ impl Peer {
                 self.status.address,
                 state.as_str()
             );
+            if state == LinkState::Standby {
+                tracing::info!(
+                    "The Core at {} is the standby of its pair: it is kept connected, and not used",
+                    self.status.address
+                );
+            }
             self.status.state = state;
             self.status.since = now;
         }
@@ -470,6 +501,12 @@ impl Peer {
 
     /// Closes the breaker, forgets pauses and tries at once, unless a connection is there or being made.
     pub(super) fn retry_now(&mut self, now: Instant) {
+        if self.breaker.state() != BreakerState::Closed {
+            tracing::info!(
+                "The breaker of the Core at {} is closed by hand",
+                self.status.address
+            );
+        }
         self.breaker.reset();
         self.backoff.reset();
         if matches!(self.work, Work::Resting(_) | Work::Probing(_)) {

@@ -17,23 +17,23 @@ const HELP: &str = include_str!("console.txt");
 /// # Errors
 ///
 /// What was wrong with the line, in words.
-pub fn command(core: &SimCore, line: &str) -> Result<String, String> {
+pub fn command(sim: &SimCore, line: &str) -> Result<String, String> {
     let words = words(line)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["help"] => return Ok(HELP.trim_end().to_owned()),
-        ["status"] => return Ok(status(core)),
+        ["status"] => return Ok(status(sim)),
         ["get", component, control] => {
-            let value = core.value(component, control).ok_or("no such control")?;
+            let value = sim.value(component, control).ok_or("no such control")?;
             return Ok(format!(
                 "{value} {}",
-                core.text(component, control).unwrap_or_default()
+                sim.text(component, control).unwrap_or_default()
             ));
         }
         ["set", component, control, value] => {
             let is_there = match value.parse() {
-                Ok(number) => core.set_value(component, control, number),
-                Err(_) => core.set_text(component, control, value),
+                Ok(number) => sim.set_value(component, control, number),
+                Err(_) => sim.set_text(component, control, value),
             };
             return if is_there {
                 Ok(String::new())
@@ -41,61 +41,57 @@ pub fn command(core: &SimCore, line: &str) -> Result<String, String> {
                 Err("no such control".to_owned())
             };
         }
-        ["reboot", length] => core.reboot(seconds(length)?),
-        ["boot-slowly", length] => core.boot_slowly(seconds(length)?),
-        ["outage", refuse, close, mute] => core.outage(Outage {
+        ["reboot", length] => sim.reboot(seconds(length)?),
+        ["boot-slowly", length] => sim.boot_slowly(seconds(length)?),
+        ["outage", refuse, close, mute] => sim.outage(Outage {
             refuse: seconds(refuse)?,
             close: seconds(close)?,
             mute: seconds(mute)?,
         }),
-        ["close"] => core.drop_connections(),
-        ["reset"] => core.reset_connections(),
-        ["freeze", on] => core.freeze(switch(on)?),
-        ["refuse", on] => core.refuse(switch(on)?),
-        ["accept-close", on] => core.accept_then_close(switch(on)?),
-        ["mute", on] => core.mute(switch(on)?),
-        ["standby", on] => core.standby(switch(on)?),
-        ["switch-over"] => core.switch_over(),
-        ["slow", length] => core.slow_replies(seconds(length)?),
-        ["lose", count] => core.lose_next_replies(whole(count)?),
-        ["lose-writes", count] => core.lose_next_write_replies(whole(count)?),
+        ["close"] => sim.drop_connections(),
+        ["reset"] => sim.reset_connections(),
+        ["freeze", on] => sim.freeze(switch(on)?),
+        ["refuse", on] => sim.refuse(switch(on)?),
+        ["accept-close", on] => sim.accept_then_close(switch(on)?),
+        ["mute", on] => sim.mute(switch(on)?),
+        ["standby", on] => sim.standby(switch(on)?),
+        ["switch-over"] => sim.switch_over(),
+        ["slow", length] => sim.slow_replies(seconds(length)?),
+        ["lose", count] => sim.lose_next_replies(whole(count)?),
+        ["lose-writes", count] => sim.lose_next_write_replies(whole(count)?),
         ["fail", method, code, message] => {
             let method = Method::ALL
                 .iter()
                 .find(|known| known.as_str() == *method)
                 .ok_or("no such method")?;
-            core.fail_next(*method, whole(code)?, message);
+            sim.fail_next(*method, whole(code)?, message);
         }
-        ["garbage", count] => core.send_garbage(whole(count)?),
-        ["oversize", bytes] => core.oversize_next(whole(bytes)?),
-        ["split", "off"] => core.split(None),
-        ["split", bytes] => core.split(Some(whole(bytes)?)),
-        ["auto-poll", on] => core.silence_auto_poll(!switch(on)?),
-        ["forget-groups"] => core.forget_groups(),
-        ["design", code] => core.push_design(core.design().recompiled(code)),
+        ["garbage", count] => sim.send_garbage(whole(count)?),
+        ["oversize", bytes] => sim.oversize_next(whole(bytes)?),
+        ["split", "off"] => sim.split(None),
+        ["split", bytes] => sim.split(Some(whole(bytes)?)),
+        ["auto-poll", on] => sim.silence_auto_poll(!switch(on)?),
+        ["forget-groups"] => sim.forget_groups(),
+        ["design", code] => sim.push_design(sim.design().recompiled(code)),
         ["design", code, from, to] => {
-            core.push_design(core.design().renamed(from, to).recompiled(code))
+            sim.push_design(sim.design().renamed(from, to).recompiled(code));
         }
-        ["swap-design", code] => core.swap_design(core.design().recompiled(code)),
-        ["meters", period] => core.meter_clock(seconds(period)?),
+        ["swap-design", code] => sim.swap_design(sim.design().recompiled(code)),
+        ["meters", period] => sim.meter_clock(seconds(period)?),
         _ => return Err("unknown command or wrong number of words; 'help' lists them".to_owned()),
     }
     Ok(String::new())
 }
 
-fn status(core: &SimCore) -> String {
-    let design = core.design();
-    let state = if core.is_active() {
-        "active"
-    } else {
-        "standby"
-    };
+fn status(sim: &SimCore) -> String {
+    let design = sim.design();
+    let state = if sim.is_active() { "active" } else { "standby" };
     format!(
         "{state}, design {} with {} components, {} connections, {} writes seen",
         design.code(),
         design.components().len(),
-        core.connections(),
-        core.writes().len()
+        sim.connections(),
+        sim.writes().len()
     )
 }
 
@@ -109,7 +105,7 @@ fn words(line: &str) -> Result<Vec<String>, String> {
             words.extend(part.split_whitespace().map(str::to_owned));
         }
     }
-    if line.matches('"').count() % 2 == 0 {
+    if line.matches('"').count().is_multiple_of(2) {
         Ok(words)
     } else {
         Err("a double quote is not closed".to_owned())
@@ -143,7 +139,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn every_command_of_the_help_is_understood() {
-        let core = SimCore::new(design::venue(), Options::default());
+        let sim = SimCore::new(design::venue(), Options::default());
         for line in HELP.lines() {
             let example = line
                 .split_once("  ")
@@ -171,13 +167,13 @@ mod tests {
                         + " "
                 })
                 .collect();
-            command(&core, example.trim()).unwrap_or_else(|fault| panic!("{example}: {fault}"));
+            command(&sim, example.trim()).unwrap_or_else(|fault| panic!("{example}: {fault}"));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_wrong_with_a_line_is_said() {
-        let core = SimCore::new(design::venue(), Options::default());
+        let sim = SimCore::new(design::venue(), Options::default());
         for (line, fault) in [
             ("", "unknown command"),
             ("reboot soon", "'soon' is not a number of seconds"),
@@ -186,7 +182,7 @@ mod tests {
             ("set Nobody gain 3", "no such control"),
             ("fail No.Such 8 text", "no such method"),
         ] {
-            assert!(command(&core, line).unwrap_err().contains(fault), "{line}");
+            assert!(command(&sim, line).unwrap_err().contains(fault), "{line}");
         }
     }
 }

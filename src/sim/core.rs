@@ -134,7 +134,7 @@ impl SimCore {
             if !frames.is_empty() && end != Some(End::Reset) {
                 tokio::select! {
                     biased;
-                    sent = wire.send(frames, split) => if sent.is_err() {
+                    outcome = wire.send(frames, split) => if outcome.is_err() {
                         return End::Reset;
                     },
                     () = self.reset_of(seat.peer) => return End::Reset,

@@ -1,4 +1,4 @@
-//! A design as a designer makes it: components, named controls, snapshot banks, paging. Running it is for [`super::plant`].
+//! A design as a designer makes it: components, named controls, snapshot banks, paging. Running it is for `plant`.
 
 pub use super::control::{Control, Kind, Look, Unit};
 pub use super::designs::{generated, venue};
@@ -48,10 +48,10 @@ impl Component {
 
     /// Adds a property, its value as text as Cores send it.
     #[must_use]
-    pub fn property(mut self, name: &str, value: impl ToString, pretty_name: &str) -> Self {
+    pub fn property(mut self, name: &str, value: &str, pretty_name: &str) -> Self {
         self.properties.push(Property {
             name: name.to_owned(),
-            value: Some(Scalar::Text(value.to_string().into())),
+            value: Some(Scalar::Text(value.to_owned().into())),
             pretty_name: pretty_name.to_owned(),
         });
         self

@@ -31,6 +31,7 @@ pub(super) enum Admission {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_field_names, reason = "each is the end of a phase")]
 struct Phases {
     refuse_until: Instant,
     close_until: Instant,
@@ -38,6 +39,7 @@ struct Phases {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(super) struct Faults {
     phases: Option<Phases>,
     refuses: bool,
@@ -168,9 +170,8 @@ impl SimCore {
     /// Refuses the next request of a method with this error, without carrying it out. May be called several times.
     pub fn fail_next(&self, method: Method, code: i64, message: &str) {
         self.faults(|faults, _| {
-            faults
-                .planned
-                .push((method, ErrorObject::new(code, message)))
+            let error = ErrorObject::new(code, message);
+            faults.planned.push((method, error));
         });
     }
 
@@ -250,7 +251,7 @@ impl SimCore {
     pub fn reboot(&self, length: Duration) {
         self.outage(Outage {
             refuse: length / 2,
-            close: length - length / 2,
+            close: length.saturating_sub(length / 2),
             mute: Duration::ZERO,
         });
     }

@@ -110,6 +110,13 @@ impl Group {
         self.auto_poll.as_ref().map(|auto| auto.next)
     }
 
+    /// Lets the tick pass without a push; what changed waits for the next one.
+    pub(super) fn skip_due(&mut self, now: Instant) {
+        if let Some(auto) = self.auto_poll.as_mut().filter(|auto| auto.next <= now) {
+            auto.next = now + auto.rate;
+        }
+    }
+
     /// The pushed poll of this tick, also when nothing changed. Ticks that were missed are not made up for.
     pub(super) fn push_if_due(&mut self, plant: &Plant, now: Instant) -> Option<String> {
         let auto = self.auto_poll.as_mut().filter(|auto| auto.next <= now)?;

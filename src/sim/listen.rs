@@ -385,3 +385,87 @@ impl SimCore {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn serving() -> (SimCore, Addresses, Stop, JoinSet<()>) {
+        let local = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let wanted = Addresses {
+            websocket: local,
+            tls: local,
+            tcp: local,
+            control: local,
+        };
+        let core = SimCore::new(design::generated(2, 4), Options::default());
+        let listening = Listening::bind(&core, &wanted, Identity::self_signed().unwrap())
+            .await
+            .unwrap();
+        let (addresses, stop, mut tasks) =
+            (listening.addresses().clone(), Stop::new(), JoinSet::new());
+        tasks.spawn(listening.serve(stop.clone()));
+        (core, addresses, stop, tasks)
+    }
+
+    #[tokio::test]
+    async fn a_port_that_refuses_is_closed_and_comes_back_as_the_same() {
+        let (core, addresses, stop, mut tasks) = serving().await;
+        let tcp = addresses.tcp.unwrap();
+        let mut client = TcpStream::connect(tcp).await.unwrap();
+        let mut hello = [0; 16];
+        client.read_exact(&mut hello).await.unwrap();
+        assert!(hello.starts_with(b"{\"jsonrpc\""));
+        core.refuse(true);
+        while TcpStream::connect(tcp).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+        core.refuse(false);
+        while TcpStream::connect(tcp).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        core.reset_connections();
+        let mut rest = Vec::new();
+        let fault = client.read_to_end(&mut rest).await.unwrap_err();
+        assert_eq!(fault.kind(), io::ErrorKind::ConnectionReset);
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    #[tokio::test]
+    async fn the_control_port_answers_each_line_and_names_faults() {
+        let (core, addresses, stop, mut tasks) = serving().await;
+        let mut client = TcpStream::connect(addresses.control.unwrap())
+            .await
+            .unwrap();
+        client
+            .write_all(b"set \"Block 1\" channel.1.gain -7\nget \"Block 1\" channel.1.gain\nfly\n")
+            .await
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(&mut client);
+        while !said.contains("error") {
+            lines.read_line(&mut said).await.unwrap();
+        }
+        assert!(
+            said.starts_with("ok\n-7 -7.00dB\nok\nerror: unknown command"),
+            "{said}"
+        );
+        assert_eq!(
+            core.text("Block 1", "channel.1.gain").as_deref(),
+            Some("-7.00dB")
+        );
+        stop.cancel();
+        while tasks.join_next().await.is_some() {}
+    }
+
+    #[test]
+    fn each_certificate_is_another() {
+        let (one, two) = (
+            Identity::self_signed().unwrap(),
+            Identity::self_signed().unwrap(),
+        );
+        assert_ne!(one.fingerprint(), two.fingerprint());
+        assert_eq!(one.fingerprint().len(), 64);
+    }
+}

@@ -35,7 +35,7 @@ impl World {
             }
             Request::ChangeGroupRemove(params) => self.group_remove(peer, &params),
             Request::ChangeGroupPoll(params) => {
-                let World { plant, halves, .. } = self;
+                let Self { plant, halves, .. } = self;
                 let conn = halves
                     .get_mut(peer.half)
                     .and_then(|half| half.conns.get_mut(&peer.conn));
@@ -316,9 +316,9 @@ impl World {
             }
         }
         let group = self.live(peer)?.group_or_new(&params.id)?;
-        found
-            .into_iter()
-            .for_each(|(key, alias)| group.add(key, alias, false));
+        for (key, alias) in found {
+            group.add(key, alias, false);
+        }
         unknown.map_or_else(|| done(&true), |name| Err(unknown_control(name)))
     }
 

@@ -16,6 +16,8 @@ mod methods;
 mod mixer;
 mod paging;
 mod plant;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::sync::Arc;
@@ -52,7 +54,7 @@ impl Default for Options {
         Self {
             logon: None,
             api_key: None,
-            idle_close: Duration::from_secs(60),
+            idle_close: Duration::from_mins(1),
             meter_period: Duration::from_millis(100),
         }
     }
@@ -193,11 +195,13 @@ impl SimCore {
     }
 
     /// Moves a control as if a person or the Core itself did, read-only ones too. False if there is no such control.
+    #[expect(clippy::must_use_candidate, reason = "what was meant is the effect")]
     pub fn set_value(&self, component: &str, control: &str, value: f64) -> bool {
         self.set(component, control, &Write::number(value, None))
     }
 
     /// Like [`SimCore::set_value`], by text.
+    #[expect(clippy::must_use_candidate, reason = "what was meant is the effect")]
     pub fn set_text(&self, component: &str, control: &str, text: &str) -> bool {
         self.set(component, control, &Write::text(text))
     }

@@ -190,16 +190,18 @@ impl Plant {
         match effect {
             Effect::Nothing => return effect,
             Effect::Changed => self.changed(key),
-            Effect::Ramping if !self.ramping.contains(&key) => self.ramping.push(key),
-            Effect::Ramping => (),
-            Effect::Fired
-                if self
-                    .control(key)
-                    .is_some_and(|control| control.kind == Kind::StateTrigger) =>
-            {
-                self.changed(key)
+            Effect::Ramping => {
+                if !self.ramping.contains(&key) {
+                    self.ramping.push(key);
+                }
             }
-            Effect::Fired => (),
+            Effect::Fired => {
+                // A plain trigger holds nothing, so nothing of it changes.
+                let control = self.control(key);
+                if control.is_some_and(|control| control.kind == Kind::StateTrigger) {
+                    self.changed(key);
+                }
+            }
         }
         self.react(key, effect, now);
         effect

@@ -3,7 +3,6 @@
 //! A redundant pair is one world with two halves: the design runs once, and each half has its own connections and faults.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -24,9 +23,6 @@ pub(super) const OUTBOX_MAX: usize = 1_024;
 
 /// Writes remembered for inspection; older ones are forgotten.
 const WRITES_KEPT: usize = 10_000;
-
-/// How long an ending world waits for nothing: a wake-up that is never due.
-const FAR: Duration = Duration::from_secs(86_400);
 
 /// The answer to a request: its result, or a refusal.
 pub(super) type Reply = Result<Box<RawValue>, ErrorObject>;
@@ -198,7 +194,7 @@ impl World {
             .chain(self.paging.next_event())
             .chain([idle])
             .min()
-            .unwrap_or(now + FAR)
+            .unwrap_or(now)
     }
 
     /// Whether a connection's time without a frame from the client is over.
@@ -215,29 +211,31 @@ impl World {
 
     fn tick(&mut self, peer: Peer, now: Instant) {
         self.advance(now);
-        let status = self.engine_status_frame(peer.half);
-        let World { plant, halves, .. } = self;
+        let is_mute = self
+            .half(peer.half)
+            .is_none_or(|half| half.faults.is_mute(now));
+        if !is_mute && self.conn(peer).is_some_and(|conn| !conn.is_greeted) {
+            let status = self.engine_status_frame(peer.half);
+            if let Some(conn) = self.conn_mut(peer) {
+                conn.is_greeted = true;
+                conn.push(status, now);
+            }
+        }
+        let Self { plant, halves, .. } = self;
         let Some(half) = halves.get_mut(peer.half) else {
             return;
         };
-        let is_mute = half.faults.is_mute(now);
+        let is_silent = half.state != EngineState::Active || half.faults.auto_poll_is_silent;
         let Some(conn) = half.conns.get_mut(&peer.conn) else {
             return;
         };
-        if !conn.is_greeted && !is_mute {
-            conn.is_greeted = true;
-            conn.push(status, now);
-        }
-        if half.state != EngineState::Active || half.faults.auto_poll_is_silent {
-            return;
-        }
         for index in 0..conn.groups.len() {
-            if conn.outbox.len() < OUTBOX_MAX
-                && let Some(frame) = conn
-                    .groups
-                    .get_mut(index)
-                    .and_then(|group| group.push_if_due(plant, now))
-            {
+            let Some(group) = conn.groups.get_mut(index) else {
+                return;
+            };
+            if is_silent || conn.outbox.len() >= OUTBOX_MAX {
+                group.skip_due(now);
+            } else if let Some(frame) = group.push_if_due(plant, now) {
                 conn.push(frame, now);
             }
         }

@@ -15,6 +15,9 @@ const PACE: Pace = Pace {
 
 type Name = (String, String);
 
+/// What a poll reports, or an error code.
+type Outcome = Result<Vec<(Name, u32)>, i64>;
+
 /// What a Core keeps of change groups.
 #[derive(Default)]
 struct Model {
@@ -24,7 +27,7 @@ struct Model {
 
 impl Model {
     /// Carries a request out. `Ok` has what a poll reports, `Err` the error code.
-    fn carry_out(&mut self, request: &Request) -> Result<Vec<(Name, u32)>, i64> {
+    fn carry_out(&mut self, request: &Request) -> Outcome {
         let id = |id: &serde_json::Value| id.as_str().unwrap().to_owned();
         match request {
             Request::ChangeGroupAddComponentControl(add) => {
@@ -64,7 +67,9 @@ impl Model {
                     .groups
                     .get_mut(&id(&group.id))
                     .ok_or(code::UNKNOWN_GROUP)?;
-                group.values_mut().for_each(|dirty| *dirty = true);
+                for dirty in group.values_mut() {
+                    *dirty = true;
+                }
                 Ok(Vec::new())
             }
             Request::ChangeGroupDestroy(group) => {
@@ -91,7 +96,7 @@ struct Bench {
     model: Model,
     names: Vec<Name>,
     seen: BTreeMap<Name, u32>,
-    in_flight: VecDeque<(Ask, Result<Vec<(Name, u32)>, i64>)>,
+    in_flight: VecDeque<(Ask, Outcome)>,
     now: Instant,
     given_up: bool,
 }

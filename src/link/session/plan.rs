@@ -31,6 +31,9 @@ impl Session {
                 break;
             };
             if let Some(request) = self.groups.request(&ask) {
+                if matches!(ask, Ask::Destroy(_)) {
+                    self.events.push_back(Event::Moved);
+                }
                 let purpose = match ask {
                     Ask::Add(chunk) => Purpose::Add(chunk),
                     Ask::Poll(key) => Purpose::Poll(key),
@@ -61,7 +64,7 @@ impl Session {
     }
 
     /// Lets exactly these controls be polled fast.
-    pub(crate) fn watch(&mut self, now: Instant, wanted: BTreeSet<ControlRef>) {
+    pub fn watch(&mut self, now: Instant, wanted: BTreeSet<ControlRef>) {
         self.watched = wanted;
         if matches!(self.phase, Phase::Live) {
             self.groups.watch(now, &self.watched);

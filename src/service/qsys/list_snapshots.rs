@@ -218,7 +218,7 @@ fn rows(core: &Core, controller: &ComponentView, policy: &Policy) -> Vec<Row> {
                 number,
                 state,
                 quality,
-                protected: policy.protection(&load.name).is_some(),
+                protected: policy.snapshot_rule(&load.name).is_some(),
             })
         })
         .collect()

@@ -19,7 +19,7 @@ use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_BYTES};
 use crate::model::name::{ComponentName, ControlName, ControlRef};
-use crate::safety::{Expect, Policy, Present, Proposal, Refusal, Write};
+use crate::safety::{Beside, Expect, Policy, Present, Proposal, Refusal, Write};
 use crate::service::{Effect, FaultCode, ToolCall, ToolFault};
 use crate::store::view::ControlView;
 use crate::wire::qrc::{ControlChange, Scalar};
@@ -132,6 +132,7 @@ struct Problem {
 struct Wanted {
     index: usize,
     planned: Planned,
+    beside: Beside,
     expect: Option<Expect>,
 }
 
@@ -139,6 +140,7 @@ impl Wanted {
     fn proposal(&self) -> Proposal<'_> {
         Proposal {
             control: &self.planned.control,
+            beside: &self.beside,
             write: &self.planned.write,
             ramp_secs: self.planned.ramp_secs,
             expect: self.expect.as_ref(),
@@ -214,7 +216,7 @@ async fn judged(
     let mut seen = HashSet::new();
     for (index, change) in changes.into_iter().enumerate() {
         let subject = path(change.component.as_deref(), &change.control);
-        match read_change(core, index, change) {
+        match read_change(core, policy, index, change) {
             Ok(good) if !seen.insert(good.name().clone()) => troubles.push(Trouble {
                 index,
                 fault: fault::bad_argument(
@@ -254,7 +256,12 @@ async fn judged(
     }
 }
 
-fn read_change(core: &Core, index: usize, change: Change) -> Result<Wanted, ToolFault> {
+fn read_change(
+    core: &Core,
+    policy: &Policy,
+    index: usize,
+    change: Change,
+) -> Result<Wanted, ToolFault> {
     let write = match (change.value, change.position, change.string) {
         (Some(NumberOrSwitch::Number(number)), None, None) => Write::Value(number),
         (Some(NumberOrSwitch::Switch(on)), None, None) => Write::Switch(on),
@@ -294,6 +301,7 @@ fn read_change(core: &Core, index: usize, change: Change) -> Result<Wanted, Tool
     let control = resolve::control_view(core, change.component.as_deref(), &change.control)?;
     Ok(Wanted {
         index,
+        beside: resolve::beside(core, policy, &control),
         planned: Planned {
             control,
             write,

@@ -127,6 +127,7 @@ async fn a_component_shows_ranges_choices_and_what_the_box_allows() {
     let bed = bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["*/mute".into()],
+        snapshots: false,
         ceilings: vec![Ceiling {
             pattern: "*/gain".into(),
             max_value: -6.0,
@@ -222,6 +223,7 @@ async fn snapshots_are_listed_with_where_they_stand() {
     let bed = bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["Scenes/load.3".into()],
+        snapshots: true,
         ceilings: Vec::new(),
     });
     let answer = bed.call("qsys_list_snapshots", json!({})).await.unwrap();

@@ -39,10 +39,10 @@ pub(super) fn gain(name: &str, value: f64) -> Component {
             Control::float("stepper.value", (0.1, 24.0), Unit::Db, 3.0),
         ],
     )
-    .property("max_gain", 20, "Max Gain (dB)")
-    .property("min_gain", -100, "Min Gain (dB)")
-    .property("enable_stepper", true, "Steppers")
-    .property("multi_channel_count", 1, "Channel Count")
+    .property("max_gain", "20", "Max Gain (dB)")
+    .property("min_gain", "-100", "Min Gain (dB)")
+    .property("enable_stepper", "true", "Steppers")
+    .property("multi_channel_count", "1", "Channel Count")
 }
 
 /// `mixer`; labels name the inputs.
@@ -92,9 +92,9 @@ pub(super) fn mixer(name: &str, labels: &[&str], outputs: usize, cues: usize) ->
         ]);
     }
     Component::new(name, "mixer", controls)
-        .property("n_inputs", labels.len(), "Inputs")
-        .property("n_outputs", outputs, "Outputs")
-        .property("n_cues", cues, "Cues")
+        .property("n_inputs", &labels.len().to_string(), "Inputs")
+        .property("n_outputs", &outputs.to_string(), "Outputs")
+        .property("n_cues", &cues.to_string(), "Cues")
 }
 
 /// `router_with_output`: output `n` listens to input `n` at first.
@@ -116,8 +116,8 @@ pub(super) fn router(name: &str, inputs: u32, outputs: u32) -> Component {
         }));
     }
     Component::new(name, "router_with_output", controls)
-        .property("n_inputs", inputs, "Inputs")
-        .property("n_outputs", outputs, "Outputs")
+        .property("n_inputs", &inputs.to_string(), "Inputs")
+        .property("n_outputs", &outputs.to_string(), "Outputs")
 }
 
 /// `selector`: the first entry is active.
@@ -137,7 +137,11 @@ pub(super) fn selector(name: &str, entries: &[&str]) -> Component {
         controls.push(toggle(&format!("selector.{n}"), n == 0));
         controls.push(Control::text(&format!("label.{n}"), entry));
     }
-    Component::new(name, "selector", controls).property("count", entries.len(), "Count")
+    Component::new(name, "selector", controls).property(
+        "count",
+        &entries.len().to_string(),
+        "Count",
+    )
 }
 
 /// `snapshot_controller`; it loads and saves the bank of the same name.
@@ -161,7 +165,7 @@ pub(super) fn snapshots(name: &str, slots: u32) -> Component {
     ]);
     Component::new(name, "snapshot_controller", controls).property(
         "n_snapshots",
-        slots,
+        &slots.to_string(),
         "Snapshots",
     )
 }
@@ -227,7 +231,11 @@ pub(super) fn loop_player(name: &str, outputs: u32) -> Component {
             Control::text(&format!("{prefix}.next"), "").read_only(),
         ]);
     }
-    Component::new(name, "loop_player", controls).property("n_outputs", outputs, "Outputs")
+    Component::new(name, "loop_player", controls).property(
+        "n_outputs",
+        &outputs.to_string(),
+        "Outputs",
+    )
 }
 
 /// `equalizer_parametric`.
@@ -255,7 +263,11 @@ pub(super) fn equalizer(name: &str, bands: u32) -> Component {
             toggle(&format!("bypass.{band}"), false).words("no", "yes"),
         ]);
     }
-    Component::new(name, "equalizer_parametric", controls).property("n_bands", bands, "Bands")
+    Component::new(name, "equalizer_parametric", controls).property(
+        "n_bands",
+        &bands.to_string(),
+        "Bands",
+    )
 }
 
 /// `compressor`, `limiter` or `gate`.
@@ -307,7 +319,7 @@ pub(super) fn room_combiner(name: &str, rooms: u32) -> Component {
         controls.push(db(&format!("room.{room}.gain"), 0.0));
         controls.push(Control::mute(&format!("room.{room}.mute"), false));
     }
-    Component::new(name, "room_combiner", controls).property("n_rooms", rooms, "Rooms")
+    Component::new(name, "room_combiner", controls).property("n_rooms", &rooms.to_string(), "Rooms")
 }
 
 /// A block of analogue inputs or outputs of the Core.
@@ -343,7 +355,11 @@ pub(super) fn analog(name: &str, kind: &str, channels: u32) -> Component {
             controls.push(toggle(&format!("{prefix}.clip"), false).read_only());
         }
     }
-    Component::new(name, kind, controls).property("channel_count", channels, "Channel Count")
+    Component::new(name, kind, controls).property(
+        "channel_count",
+        &channels.to_string(),
+        "Channel Count",
+    )
 }
 
 /// A device of the inventory: a status with its text, and what else `more` brings.

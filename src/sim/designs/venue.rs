@@ -1,12 +1,14 @@
 //! The default design: the building of a small convention centre, with what technicians meet there.
 
+use std::fmt::Write as _;
+
 use super::parts::{
     analog, delay, device, dynamics, equalizer, gain, loop_player, meters, mixer, player,
     room_combiner, router, selector, snapshots, temperature,
 };
 use crate::sim::design::{Bank, Component, Control, Design, Look, ScriptAccess, Unit};
 
-/// The default design: 48 components that may be seen, two that may not, one device of the inventory with a fault.
+/// The default design: 47 components that may be seen, two that may not, one device of the inventory with a fault.
 #[must_use]
 pub fn venue() -> Design {
     let design = Design::new("Lakeside Convention Centre", "qLk51dE7aV0n").platform("Core 110f");
@@ -289,10 +291,11 @@ fn scenes(design: Design) -> Design {
 fn lua() -> String {
     let mut code = String::from("-- Room automation\nlocal rooms = {}\n");
     for number in 1..=2_600 {
-        code.push_str(&format!(
-            "rooms[{number}] = {{ level = Controls.lights.Value, open = {} }} -- seat row {number}\n",
-            number % 2 == 0
-        ));
+        let is_open = number % 2 == 0;
+        let _ = writeln!(
+            code,
+            "rooms[{number}] = {{ level = Controls.lights.Value, open = {is_open} }} -- seat row {number}"
+        );
     }
     code
 }

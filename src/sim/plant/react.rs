@@ -31,7 +31,7 @@ impl Plant {
         let (id, is_fired) = (key.component, effect == Effect::Fired);
         match (kind.as_str(), name.as_str()) {
             ("snapshot_controller", name) if is_fired => {
-                self.snapshot_trigger(id, &bank, name, now)
+                self.snapshot_trigger(id, &bank, name, now);
             }
             ("gain", "stepper.increase") if is_fired => self.step(id, 1.0, now),
             ("gain", "stepper.decrease") if is_fired => self.step(id, -1.0, now),
@@ -40,7 +40,7 @@ impl Plant {
             ("selector", name) => self.select(id, name, now),
             ("room_combiner", _) => self.combine(id, now),
             ("device_controller_script", "log.clear") if is_fired => {
-                self.put_text(id, "log.history", "", now)
+                self.put_text(id, "log.history", "", now);
             }
             ("device_controller_script", "reload") if is_fired => {
                 self.put(id, "script.error.count", 0.0, now);

@@ -50,6 +50,13 @@ pub(super) struct Owed {
     pub(super) everything: bool,
 }
 
+/// Whether what the design being told has not named was dropped already: looking for room takes long and finds none twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    ToMake,
+    Made,
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) slots: Vec<Slot>,
@@ -72,8 +79,7 @@ pub(super) struct Table {
     pub(super) is_telling: bool,
     /// The design being told replaces another one, whose state is void.
     pub(super) is_replacing: bool,
-    /// What the design being told has not named is gone already: there is no more room to be made, and looking for it takes long.
-    pub(super) is_swept: bool,
+    pub(super) room: Room,
     /// When the present link began to tell, while there is one.
     pub(super) linked: Option<Instant>,
     pub(super) confirmed: Option<Instant>,
@@ -130,7 +136,7 @@ impl Table {
             engine: None,
             is_telling: false,
             is_replacing: false,
-            is_swept: false,
+            room: Room::ToMake,
             linked: None,
             confirmed: None,
             is_all_live: false,
@@ -250,10 +256,28 @@ impl Table {
         self.free.push(id);
     }
 
-    /// Applies one change of a poll. True when that is news for subscribers.
-    pub(super) fn apply(&mut self, change: &ControlChange<'_>, now: u32) -> Option<(u32, bool)> {
-        let component = change.component.as_deref().filter(|name| !name.is_empty());
-        let id = self.find(component, &change.name)?;
+    /// Finds a control that probably comes right after `last`: polls report in the order in which they were registered.
+    pub(super) fn find_after(
+        &self,
+        last: u32,
+        component: Option<&str>,
+        control: &str,
+    ) -> Option<u32> {
+        let next = last.wrapping_add(1);
+        let is_next = self.slots.get(at(next)).is_some_and(|slot| {
+            slot.has(USED)
+                && self.name(slot.name) == control
+                && self.component_name(slot.component) == component
+        });
+        if is_next {
+            Some(next)
+        } else {
+            self.find(component, control)
+        }
+    }
+
+    /// Applies one change of a poll to the control that it is about. True when that is news for subscribers.
+    pub(super) fn apply(&mut self, id: u32, change: &ControlChange<'_>, now: u32) -> bool {
         self.changes += 1;
         let report = Report {
             string: change.string.as_deref(),
@@ -262,7 +286,7 @@ impl Table {
         };
         let moved = self.report(id, report, now);
         let looks_different = self.look(id, change);
-        Some((id, moved || looks_different))
+        moved || looks_different
     }
 
     /// Takes over what was reported of a control's state. True when that differs from what was known.

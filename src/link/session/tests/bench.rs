@@ -175,12 +175,6 @@ impl Bench {
     }
 
     pub(super) fn carry_out(&mut self, request: &Request) -> Result<Value, i64> {
-        let change = |name: &(String, String), value: f64| match name.0.as_str() {
-            "" => json!({"Name": name.1, "Value": value, "String": "x", "Position": 0.5}),
-            component => {
-                json!({"Component": component, "Name": name.1, "Value": value, "String": "x", "Position": 0.5})
-            }
-        };
         match request {
             Request::StatusGet => Ok(self.engine("Active")),
             Request::ComponentGetComponents => {
@@ -205,6 +199,30 @@ impl Bench {
                     .collect();
                 Ok(json!({"Name": name, "Controls": controls}))
             }
+            Request::ComponentSet(set) => {
+                let mut states = Vec::new();
+                for item in &set.controls {
+                    let name = (set.name.clone(), item.name.clone());
+                    let value = item
+                        .value
+                        .as_ref()
+                        .and_then(Scalar::as_number)
+                        .unwrap_or_default();
+                    self.change(&name, value);
+                    states.push(change(&name, value));
+                }
+                Ok(json!(states))
+            }
+            Request::ComponentGet(get) => {
+                let states: Vec<Value> = get.controls.iter().map(|control| json!({"Name": control.name, "Value": self.values[&(get.name.clone(), control.name.clone())]})).collect();
+                Ok(json!({"Name": get.name, "Controls": states}))
+            }
+            other => self.carry_out_groups(other),
+        }
+    }
+
+    fn carry_out_groups(&mut self, request: &Request) -> Result<Value, i64> {
+        match request {
             Request::ChangeGroupAddComponentControl(add) => {
                 let group = self
                     .groups
@@ -248,30 +266,14 @@ impl Bench {
                     .groups
                     .get_mut(group.id.as_str().unwrap())
                     .ok_or(code::UNKNOWN_GROUP)?;
-                group.values_mut().for_each(|dirty| *dirty = true);
+                for dirty in group.values_mut() {
+                    *dirty = true;
+                }
                 Ok(json!(true))
             }
             Request::ChangeGroupDestroy(group) => {
                 self.groups.remove(group.id.as_str().unwrap());
                 Ok(json!(true))
-            }
-            Request::ComponentSet(set) => {
-                let mut states = Vec::new();
-                for item in &set.controls {
-                    let name = (set.name.clone(), item.name.clone());
-                    let value = item
-                        .value
-                        .as_ref()
-                        .and_then(Scalar::as_number)
-                        .unwrap_or_default();
-                    self.change(&name, value);
-                    states.push(change(&name, value));
-                }
-                Ok(json!(states))
-            }
-            Request::ComponentGet(get) => {
-                let states: Vec<Value> = get.controls.iter().map(|control| json!({"Name": control.name, "Value": self.values[&(get.name.clone(), control.name.clone())]})).collect();
-                Ok(json!({"Name": get.name, "Controls": states}))
             }
             _ => Ok(json!(true)),
         }
@@ -378,4 +380,13 @@ pub(super) fn with_logon() -> LinkConfig {
         api_key: Some(Secret::new("k")),
         ..LinkConfig::default()
     }
+}
+
+/// A control's state as polls and answers to writes tell it.
+fn change(name: &(String, String), value: f64) -> Value {
+    let mut state = json!({"Name": name.1, "Value": value, "String": "x", "Position": 0.5});
+    if !name.0.is_empty() {
+        state["Component"] = json!(name.0);
+    }
+    state
 }

@@ -186,7 +186,7 @@ fn a_cut_tells_each_caller_what_can_be_known() {
         .command(bench.now, &Request::ControlGet(vec!["a".into()]), reply);
     bench.collect();
     let (reply, mut unsent) = oneshot::channel();
-    let set = ControlSet {
+    let named = ControlSet {
         name: "a".into(),
         value: None,
         position: Some(0.5),
@@ -195,7 +195,7 @@ fn a_cut_tells_each_caller_what_can_be_known() {
     };
     bench
         .session
-        .command(bench.now, &Request::ControlSet(set), reply);
+        .command(bench.now, &Request::ControlSet(named), reply);
     bench
         .session
         .cut(bench.now, &Cut::Closed(String::new()), &bench.sink);
@@ -349,7 +349,7 @@ fn a_large_design_is_learnt_three_at_a_time_and_subscribed_two_thousand_at_a_tim
         let answer = bench.read_one().unwrap();
         match bench.read.last() {
             Some(Request::ChangeGroupAddComponentControl(add)) => {
-                unpolled += add.component.controls.len()
+                unpolled += add.component.controls.len();
             }
             Some(Request::ChangeGroupPoll(_)) => unpolled = 0,
             _ => {}

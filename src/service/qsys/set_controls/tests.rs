@@ -24,6 +24,7 @@ fn ruled() -> Bed {
     bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["Panel/fire".into(), "SystemMute".into()],
+        snapshots: false,
         ceilings: vec![Ceiling {
             pattern: "*/gain".into(),
             max_value: 0.0,
@@ -236,4 +237,98 @@ async fn a_cancelled_call_sends_nothing_more() {
         .unwrap_err();
     assert_eq!(fault.data["changes"][0]["outcome"], "not_sent");
     assert!(bed.requests().is_empty());
+}
+
+/// The Core's gains with their steppers, under a ceiling.
+fn stepped() -> Bed {
+    let bed = ruled();
+    let trigger = |name: &str| json!({ "Name": name, "Type": "Trigger", "Value": 0.0, "String": "", "Position": 0.0 });
+    let gain = json!({ "Name": "gain", "Type": "Float", "Value": -12.0, "String": "-12dB", "Position": 0.733,
+        "ValueMin": -100.0, "ValueMax": 20.0 });
+    let by = json!({ "Name": "stepper.value", "Type": "Float", "Value": 3.0, "String": "3dB", "Position": 0.1 });
+    bed.push(
+        "code2",
+        &[
+            (
+                "Foyer Gain",
+                "gain",
+                vec![
+                    gain,
+                    by,
+                    trigger("stepper.increase"),
+                    trigger("VolumeUp"),
+                    trigger("blink"),
+                ],
+            ),
+            ("Page", "custom_controls", vec![trigger("stepper.increase")]),
+        ],
+    );
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stepper_that_walked_a_gain_past_its_ceiling_is_refused() {
+    let bed = stepped();
+    for control in ["stepper.increase", "stepper_increase", "stepper.value", "VolumeUp"] {
+        let change = json!([{ "component": "Foyer Gain", "control": control, "value": 1 }]);
+        let fault = set(&bed, change).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::LimitExceeded, "{control}");
+        assert!(
+            fault.problem.contains("`Foyer Gain/gain`") && fault.problem.contains("ceiling of 0"),
+            "{}",
+            fault.problem
+        );
+        assert!(fault.next_step.contains("Foyer Gain/gain"));
+    }
+    assert!(bed.requests().is_empty());
+    for (component, control) in [("Foyer Gain", "blink"), ("Page", "stepper.increase")] {
+        let change = json!([{ "component": component, "control": control, "value": 1 }]);
+        assert!(set(&bed, change).await.is_ok(), "{component}/{control}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_control_that_stood_for_a_gain_under_a_ceiling_is_refused() {
+    let ceiling = |pattern: &str| Ceiling {
+        pattern: pattern.into(),
+        max_value: -6.0,
+        max_step_up: None,
+    };
+    let rules = SafetyConfig {
+        writes: true,
+        ceilings: vec![ceiling("Main Gain/gain")],
+        ..SafetyConfig::default()
+    };
+    let write = |write: Value| {
+        let mut change = write;
+        change["control"] = "SystemMute".into();
+        json!([change])
+    };
+    let bed = bed_with(&rules);
+    for passes in [json!({ "value": 1 }), json!({ "value": false })] {
+        assert!(
+            set(&bed, write(passes)).await.is_ok(),
+            "a mute was taken for a level"
+        );
+    }
+    let sent = bed.requests().len();
+    for refused in [
+        json!({ "value": 10 }),
+        json!({ "position": 0.5 }),
+        json!({ "string": "10dB" }),
+    ] {
+        let fault = set(&bed, write(refused)).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::LimitExceeded);
+        assert!(fault.next_step.contains("[[safety.ceiling]]"));
+    }
+    bed.report(&json!([{ "Name": "SystemMute", "Value": 0, "String": "0.0dB", "Position": 0.83 }]));
+    let fault = set(&bed, write(json!({ "value": true }))).await.unwrap_err();
+    assert_eq!(fault.code, FaultCode::LimitExceeded);
+    assert_eq!(bed.requests().len(), sent);
+    let bed = bed_with(&SafetyConfig {
+        ceilings: vec![ceiling("Main Gain/gain"), ceiling("SystemMute")],
+        ..rules
+    });
+    assert!(set(&bed, write(json!({ "value": -10 }))).await.is_ok());
+    assert!(set(&bed, write(json!({ "value": -5 }))).await.is_err());
 }
