@@ -212,7 +212,7 @@ async fn clients_that_do_not_read_do_not_keep_the_service_from_stopping() {
     let big = json!({ "component": "Main Mixer", "limit": 500 });
     let request = tool_request(&key, "qsys_get_component", &big);
     let mut deaf = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..4 {
         let mut stream = TcpStream::connect(&served.address).await.unwrap();
         // More answers than the buffers of both sides hold; what does not go out at once is not waited for.
         for _ in 0..200 {
@@ -226,10 +226,9 @@ async fn clients_that_do_not_read_do_not_keep_the_service_from_stopping() {
         deaf.push(stream);
     }
     for _ in 0..20 {
-        assert_eq!(
-            served.reading("Hall A Gain", "gain").await["quality"],
-            "live"
-        );
+        let reading = served.reading("Hall A Gain", "gain").await;
+        let said = served.process.said();
+        assert_eq!(reading["quality"], "live", "{reading}\n{said}");
     }
     let mut process = served.process;
     assert!(process.signal("TERM").await);
