@@ -25,6 +25,9 @@ pub const GARBAGE_IN_ROW_MAX: u8 = 3;
 /// more the design cannot be learnt, and the link says so.
 pub const OVERSIZE_COMPONENTS_MAX: usize = 64;
 
+/// Components named as ones that the Core refuses to tell about. Further ones are left out too, and only logged.
+pub const UNLISTED_COMPONENTS_MAX: usize = 64;
+
 // The link
 
 /// Q-SYS systems of one box. More are a fault of the configuration.
@@ -167,6 +170,9 @@ pub const DISCOVER_CACHE_MS: u32 = 300_000;
 
 // Clients
 
+/// Bytes read ahead on one connection. More stays in the kernel until what was read is taken.
+pub const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
+
 /// Connections at the same moment. One more is answered 503 with `Retry-After` and closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
 
@@ -239,9 +245,6 @@ const SLOT_BYTES: usize = 100;
 /// Memory of sled beyond what it stores, bytes: 8 MiB of cache, and buffers that the writer's flushes keep this low.
 const DATABASE_BYTES: usize = 24 << 20;
 
-/// Memory of a connection that sends nothing, bytes: hyper's buffers and the task.
-const IDLE_CONNECTION_BYTES: usize = 12 << 10;
-
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
@@ -255,13 +258,13 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + SIDE_BYTES_MAX
     + 2 * CORE_FRAME_MAX_BYTES
     + DATABASE_BYTES
-    + CONNECTIONS_MAX * IDLE_CONNECTION_BYTES
+    + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
     + SESSIONS_MAX * SESSION_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
-pub const MEMORY_BUDGET_BYTES: usize = 128 << 20;
+pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
 
 const _: () = assert!(
     WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::{self, demo, keys, simcore, trust};
 use rackhand::base::secret::Secret;
@@ -17,6 +17,12 @@ use rackhand::telemetry::logging;
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
 const EXIT_CONFIG: u8 = 78;
+
+/// Components of a generated design: what the mirror takes.
+const GENERATED_COMPONENTS_MAX: i64 = 4_096;
+
+/// Controls of each component of a generated design. The largest real mixer seen has 693.
+const GENERATED_CONTROLS_MAX: i64 = 1_000;
 
 /// The flight recorder and the safety rail between AI clients and a live Q-SYS system.
 #[derive(Debug, Parser)]
@@ -77,14 +83,14 @@ struct DemoArguments {
     /// Address and port to serve on
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Use this key instead of making one
-    #[arg(long)]
-    key: Option<String>,
+    /// Use this key instead of making one: 16 to 256 letters, digits, dashes and underscores
+    #[arg(long, value_parser = chosen_key)]
+    key: Option<Secret>,
     /// Generate a design with this many components instead of the sample design
-    #[arg(long, value_name = "N", requires = "controls_per")]
+    #[arg(long, value_name = "N", requires = "controls_per", value_parser = value_parser!(u32).range(1..=GENERATED_COMPONENTS_MAX))]
     components: Option<u32>,
     /// Controls of each generated component
-    #[arg(long, value_name = "M", requires = "components")]
+    #[arg(long, value_name = "M", requires = "components", value_parser = value_parser!(u32).range(1..=GENERATED_CONTROLS_MAX))]
     controls_per: Option<u32>,
     /// Keep what was learnt in this folder; a temporary one otherwise
     #[arg(long, value_name = "DIR")]
@@ -106,17 +112,17 @@ struct SimcoreArguments {
     #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
     /// Generate a design with this many components instead of the sample design
-    #[arg(long, value_name = "N", requires = "controls_per")]
+    #[arg(long, value_name = "N", requires = "controls_per", value_parser = value_parser!(u32).range(1..=GENERATED_COMPONENTS_MAX))]
     components: Option<u32>,
     /// Controls of each generated component
-    #[arg(long, value_name = "M", requires = "components")]
+    #[arg(long, value_name = "M", requires = "components", value_parser = value_parser!(u32).range(1..=GENERATED_CONTROLS_MAX))]
     controls_per: Option<u32>,
     /// WebSocket of a second Core that makes a redundant pair with the first
     #[arg(long, value_name = "ADDRESS:PORT")]
     twin: Option<SocketAddr>,
     /// Ask clients for this user and PIN
-    #[arg(long, value_name = "USER:PIN")]
-    logon: Option<String>,
+    #[arg(long, value_name = "USER:PIN", value_parser = user_and_pin)]
+    logon: Option<(String, Secret)>,
     /// Ask clients for this access key
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
@@ -124,10 +130,6 @@ struct SimcoreArguments {
 
 impl From<SimcoreArguments> for SimcoreOptions {
     fn from(arguments: SimcoreArguments) -> Self {
-        let logon = arguments
-            .logon
-            .as_deref()
-            .and_then(|logon| logon.split_once(':'));
         Self {
             addresses: Addresses {
                 websocket: Some(arguments.listen),
@@ -141,7 +143,7 @@ impl From<SimcoreArguments> for SimcoreOptions {
             }),
             generated: arguments.components.zip(arguments.controls_per),
             core: simcore::Options {
-                logon: logon.map(|(user, pin)| (user.to_owned(), Secret::new(pin))),
+                logon: arguments.logon,
                 api_key: arguments.api_key.as_deref().map(Secret::new),
                 ..simcore::Options::default()
             },
@@ -207,6 +209,23 @@ enum CoreCommand {
     },
 }
 
+/// A key that a person chose: hard enough to guess, and safe to paste into a shell or a header.
+fn chosen_key(text: &str) -> Result<Secret, String> {
+    let is_plain = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if is_plain && (16..=256).contains(&text.len()) {
+        Ok(Secret::new(text))
+    } else {
+        Err("a key has 16 to 256 letters, digits, dashes and underscores".to_owned())
+    }
+}
+
+fn user_and_pin(text: &str) -> Result<(String, Secret), String> {
+    let (user, pin) = text.split_once(':').ok_or("write USER:PIN, with a colon")?;
+    Ok((user.to_owned(), Secret::new(pin)))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match carry_out(arguments.command) {
@@ -235,7 +254,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
-            let Some(mut config) = checked(&arguments.config)? else {
+            let Some(mut config) = checked(&arguments.config) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             if let Some(data) = arguments.data {
@@ -245,10 +264,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(app::run(config))?;
         }
         Command::Check { config: file } => {
-            let Some(config) = checked(&file)? else {
+            let Some(config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            app::check(&config)?;
             print(&format!(
                 "{} is good: {} Q-SYS system(s), writing is {}.",
                 file.display(),
@@ -271,7 +289,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                     core,
                 },
         } => {
-            let Some(mut config) = checked(&file)? else {
+            let Some(mut config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             if let Some(data) = data {
@@ -289,27 +307,32 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 /// The configuration, or nothing after every fault of it was shown.
-fn checked(file: &Path) -> anyhow::Result<Option<Config>> {
-    let text = fs::read_to_string(file).with_context(|| {
-        format!(
-            "could not read {}: make one with `rackhand print-config` and name it with --config",
-            file.display()
-        )
-    })?;
+fn checked(file: &Path) -> Option<Config> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(fault) => {
+            let file = file.display();
+            complain(&format!(
+                "could not read {file} ({fault}): make one with `rackhand print-config` and name it with --config"
+            ));
+            return None;
+        }
+    };
     let environment: BTreeMap<_, _> = std::env::vars()
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
         .collect();
-    match Config::load(&text, &environment) {
-        Ok(config) => Ok(Some(config)),
-        Err(problems) => {
-            complain(&format!(
-                "{} has {} fault(s):\n{problems}",
-                file.display(),
-                problems.as_slice().len()
-            ));
-            Ok(None)
-        }
+    let (config, mut problems) = Config::read(&text, &environment);
+    app::check(&config, &mut problems);
+    if problems.is_empty() {
+        return Some(config);
     }
+    let count = problems.as_slice().len();
+    complain(&format!(
+        "{} has {count} {}:\n{problems}",
+        file.display(),
+        if count == 1 { "fault" } else { "faults" }
+    ));
+    None
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -7,7 +7,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -18,9 +18,14 @@ use rackhand::store::{Mirror, Store};
 use rackhand::wire::qrc::{ComponentFacts, ControlChange, Controls, EngineStatus, Scalar};
 use tokio::time::Instant;
 
-const KILLS: u64 = 100;
 const CONTROLS: u32 = 300;
 const DIR: &str = "RACKHAND_STORE_KILL_DIR";
+
+/// As many as are asked for, or a hundred.
+fn kills() -> u64 {
+    let asked = std::env::var("RACKHAND_TEST_KILLS").ok();
+    asked.map_or(100, |kills| kills.parse().unwrap())
+}
 
 fn told(folder: &Path) -> PathBuf {
     folder.join("told")
@@ -89,6 +94,26 @@ async fn the_writer_that_is_killed() {
     }
 }
 
+/// The program under way; killed, as with `kill -9`, when this value goes.
+struct Writer(Child);
+
+impl Writer {
+    fn start(folder: &Path) -> Self {
+        let mut program = Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "the_writer_that_is_killed", "--nocapture"]);
+        program.env(DIR, folder);
+        program.stdout(Stdio::null()).stderr(Stdio::null());
+        Self(program.spawn().unwrap())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 /// Returns when the program has noted something more; half of the deaths are to come while it writes, not while it starts.
 fn wait_for_a_turn(folder: &Path) {
     let noted = || fs::metadata(told(folder)).map_or(0, |facts| facts.len());
@@ -110,14 +135,8 @@ fn a_hundred_kills_cost_no_start_and_nothing_that_was_written() {
     let folder = tempfile::tempdir_in(place).unwrap();
     let mut seed: u64 = 0x2545_F491_4F6C_DD1D;
     let mut turns = 0.0;
-    for kill in 0..KILLS {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "the_writer_that_is_killed", "--nocapture"])
-            .env(DIR, folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+    for kill in 0..kills() {
+        let child = Writer::start(folder.path());
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
@@ -126,8 +145,7 @@ fn a_hundred_kills_cost_no_start_and_nothing_that_was_written() {
         }
         // Real time: the moment of death is what this test is about.
         thread::park_timeout(Duration::from_millis(seed % 100));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let promised = fs::read_to_string(told(folder.path())).unwrap_or_default();
         let promised: f64 = promised
             .lines()

@@ -1,10 +1,10 @@
 //! `rackhand demo`: the whole product against a simulated Core, with one command and nothing to set up.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -21,13 +21,16 @@ use crate::link::NetDial;
 use crate::sim::listen::{Addresses, Identity, ListenError, Listening};
 use crate::sim::{self, SimCore, design};
 
+/// Named controls of the sample design, as they stand in the configuration.
+const NAMED_CONTROLS: &str = r#""MainGain", "MainMute", "FoyerGain""#;
+
 /// What a person may choose.
 #[derive(Debug, Clone)]
 pub struct DemoOptions {
     /// Where to serve.
     pub listen: SocketAddr,
     /// A key of the person's own; one is made otherwise.
-    pub key: Option<String>,
+    pub key: Option<Secret>,
     /// Components and controls of each, of a generated design; the sample design otherwise.
     pub generated: Option<(u32, u32)>,
     /// Where to keep what is learnt; a temporary folder otherwise.
@@ -40,7 +43,7 @@ pub struct DemoOptions {
 ///
 /// The address is taken, or a part ended unasked.
 pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Result<()> {
-    let folder = Folder::new(options.data.as_deref()).context("could not make the data folder")?;
+    let folder = Folder::new(options.data.as_deref())?;
     let stop = Stop::new();
     let stop_core = Stop::new();
     let mut simulated = JoinSet::new();
@@ -54,7 +57,7 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
     simulated.spawn(core.serve(stop_core.clone()));
 
     let key = match options.key {
-        Some(key) => Secret::new(&key),
+        Some(key) => key,
         None => key::generate()?,
     };
     let person = NewKey {
@@ -72,7 +75,12 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
     })?;
     print(&welcome(listener.local_addr()?, &key));
 
-    let config = configuration(core_address, &folder.path)?;
+    let named = if options.generated.is_none() {
+        NAMED_CONTROLS
+    } else {
+        ""
+    };
+    let config = configuration(core_address, &folder.path, named)?;
     let start = Start {
         config,
         guard,
@@ -99,9 +107,9 @@ async fn simulated_core(generated: Option<(u32, u32)>) -> Result<Listening, List
 }
 
 /// The configuration that a person would write for this Core, with writing on.
-fn configuration(core: SocketAddr, data: &Path) -> anyhow::Result<Config> {
+fn configuration(core: SocketAddr, data: &Path, named_controls: &str) -> anyhow::Result<Config> {
     let file = format!(
-        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [\"MainGain\", \"MainMute\", \"FoyerGain\"]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
+        "[[core]]\nname = \"demo\"\naddress = \"{core}\"\ntransport = \"ws\"\nnamed-controls = [{named_controls}]\n[safety]\nwrites = true\n[store]\npath = {:?}\n",
         data.display().to_string()
     );
     Config::load(&file, &BTreeMap::new()).context("the demo's configuration")
@@ -129,13 +137,14 @@ struct Folder {
 }
 
 impl Folder {
-    fn new(chosen: Option<&Path>) -> io::Result<Self> {
+    fn new(chosen: Option<&Path>) -> anyhow::Result<Self> {
         let is_temporary = chosen.is_none();
         let path = match chosen {
             Some(path) => path.to_owned(),
             None => std::env::temp_dir().join(format!("rackhand-demo-{:016x}", getrandom::u64()?)),
         };
-        file::make_private_folder(&path)?;
+        file::make_private_folder(&path)
+            .with_context(|| format!("could not make the folder {}", path.display()))?;
         Ok(Self { path, is_temporary })
     }
 }

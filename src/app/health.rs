@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use crate::base::shutdown::Stop;
 use crate::http::{HealthSource, Level, Verdict};
 use crate::link::{Link, LinkState};
-use crate::service::qsys::Core;
+use crate::service::qsys::{Core, clean};
 use crate::store::{Mirror, StoreStatus};
 use std::sync::Arc;
 
@@ -59,6 +59,13 @@ impl Health {
                     core.name
                 ));
             }
+            if !status.unlisted_components.is_empty() {
+                let names = status.unlisted_components.join(", ");
+                complaints.push(format!(
+                    "The Core {} does not tell the controls of some components: {names}",
+                    core.name
+                ));
+            }
             if !status.oversize_components.is_empty() {
                 let names = status.oversize_components.join(", ");
                 complaints.push(format!(
@@ -101,7 +108,7 @@ impl HealthSource for Health {
             summary: if complaints.is_empty() {
                 "All is well.".to_owned()
             } else {
-                complaints.join(" ")
+                clean(&complaints.join(" ")).into_owned()
             },
         }
     }
@@ -114,7 +121,7 @@ impl HealthSource for Health {
                 "link": link.state.as_str(),
                 "breaker": link.breaker.as_str(),
                 "drops": link.drops,
-                "design": mirror.engine.as_ref().map(|engine| engine.design_name.clone()),
+                "design": mirror.engine.as_ref().map(|engine| clean(&engine.design_name).into_owned()),
                 "components": mirror.components,
                 "controls": mirror.controls,
                 "refused": mirror.refused,

@@ -9,27 +9,28 @@ mod secrets;
 pub mod simcore;
 pub mod trust;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::base::file;
 use crate::base::shutdown::Stop;
-use crate::config::Config;
-use crate::guard::{Guard, KeySource};
+use crate::config::{Config, Problems};
+use crate::guard::Guard;
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{Core, QsysService};
-use crate::store::Store;
+use crate::store::{Store, StoreStatus};
 
 use health::Health;
 use identity::Identity;
@@ -68,9 +69,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let data = config.store.path.clone();
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
-    let guard = Guard::new(KeySource::File(keys::key_file(&data)))?;
+    let (guard, fault) = Guard::over(keys::key_file(&data));
     let address = config.listen.address;
-    if !guard.has_keys() {
+    if let Some(fault) = fault {
+        tracing::error!(
+            "{:#}. Nobody can log in until it is mended: put back a copy of it, or remove it and make new keys.",
+            anyhow::Error::from(fault)
+        );
+    } else if !guard.has_keys() {
         anyhow::ensure!(
             address.ip().is_loopback(),
             "there is no key yet, so nobody could use {address}. Make one first: rackhand key new --name \"FOH laptop\" --role operator --data {}",
@@ -133,64 +139,133 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         listener,
         dial,
     } = start;
-    let policy = Arc::new(policy(&config)?);
-    let identity = Arc::new(Identity::open(&config.store.path)?);
-    let mut parts = Parts::default();
-
-    let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
-    let opened = Store::open(&config.store.path, &names, Instant::now())
-        .context("could not open the store")?;
-    let store_status = opened.store.watch_status();
-    parts
-        .store
-        .spawn(opened.store.run(parts.stop_store.clone()));
-
-    let mut cores = Vec::new();
-    for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
-        let link_config = secrets::link_config(core, &config, &identity)?;
-        let link = link::spawn(
-            link_config,
-            Arc::clone(&dial),
-            mirror.clone(),
-            parts.stop_links.clone(),
-            &mut parts.links,
-        );
-        cores.push(Core {
-            name: core.name.as_str().into(),
-            link,
-            mirror,
-        });
-    }
-
-    let health = Arc::new(Health::new(&cores, store_status, stop.clone()));
-    let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
-    let server = Server::new(&services, server_info())?;
+    let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
-    let guard = Arc::new(guard);
-    parts
-        .http
-        .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
-    let limits = Limits {
-        connections: config.listen.connections_max,
-        ..Limits::default()
-    };
-    let origins = OriginRules::new(
-        config.listen.allowed_hosts.clone(),
-        config.listen.allowed_origins.clone(),
-    );
-    let front = Front::new(Arc::new(server), guard, health, origins, limits);
-    parts
-        .http
-        .spawn(Arc::new(front).serve(listener, parts.stop_http.clone()));
+    running.listen(listener);
     tracing::info!("Serving MCP on {}", endpoint(address));
-
-    parts.supervise(&stop).await
+    running.until_stopped().await
 }
 
-/// The URL of the MCP endpoint.
+/// A service whose parts run. Clients reach it by the sockets that it is given, and by [`Running::front`].
+#[derive(Debug)]
+pub struct Running {
+    front: Arc<Front>,
+    parts: Parts,
+    store_status: watch::Receiver<StoreStatus>,
+    stop: Stop,
+}
+
+impl Running {
+    /// Builds every part and starts it. Readings from before are there at once.
+    ///
+    /// # Errors
+    ///
+    /// A part cannot be built.
+    pub fn begin(
+        config: &Config,
+        guard: Guard,
+        dial: &Arc<dyn Dial>,
+        stop: Stop,
+    ) -> anyhow::Result<Self> {
+        let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
+        let identity = Arc::new(Identity::open(&config.store.path)?);
+        let mut parts = Parts::default();
+
+        let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
+        let opened = Store::open(&config.store.path, &names, Instant::now())
+            .context("could not open the store")?;
+        let store_status = opened.store.watch_status();
+        parts
+            .store
+            .spawn(opened.store.run(parts.stop_store.clone()));
+
+        let mut cores = Vec::new();
+        for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
+            let link_config = secrets::link_config(core, config, &identity)?;
+            let link = link::spawn(
+                link_config,
+                Arc::clone(dial),
+                mirror.clone(),
+                parts.stop_links.clone(),
+                &mut parts.links,
+            );
+            cores.push(Core {
+                name: core.name.as_str().into(),
+                link,
+                mirror,
+            });
+        }
+
+        let health = Arc::new(Health::new(&cores, store_status.clone(), stop.clone()));
+        let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
+        let server = Server::new(&services, server_info())?;
+        let guard = Arc::new(guard);
+        parts
+            .http
+            .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
+        let limits = Limits {
+            connections: config.listen.connections_max,
+            ..Limits::default()
+        };
+        let origins = OriginRules::new(
+            config
+                .listen
+                .allowed_hosts
+                .iter()
+                .cloned()
+                .chain(own_names()),
+            config.listen.allowed_origins.clone(),
+        );
+        let front = Front::new(Arc::new(server), guard, health, origins, limits);
+        Ok(Self {
+            front: Arc::new(front),
+            parts,
+            store_status,
+            stop,
+        })
+    }
+
+    /// The HTTP surface.
+    #[must_use]
+    pub fn front(&self) -> &Arc<Front> {
+        &self.front
+    }
+
+    /// Takes clients from a socket.
+    pub fn listen(&mut self, listener: TcpListener) {
+        let front = Arc::clone(&self.front);
+        self.parts
+            .http
+            .spawn(front.serve(listener, self.parts.stop_http.clone()));
+    }
+
+    /// Runs until the stop that it was given, then ends in order.
+    ///
+    /// # Errors
+    ///
+    /// A part ended unasked.
+    pub async fn until_stopped(self) -> anyhow::Result<()> {
+        self.parts.supervise(&self.stop, &self.store_status).await
+    }
+}
+
+/// The URL of the MCP endpoint, as a client on this machine reaches it: a socket bound to every address is at the loopback one too.
 #[must_use]
-pub fn endpoint(address: SocketAddr) -> String {
+pub fn endpoint(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
     format!("http://{address}/mcp")
+}
+
+/// The names that this machine goes by on the LAN.
+fn own_names() -> impl Iterator<Item = String> {
+    let name = sysinfo::System::host_name();
+    name.into_iter()
+        .flat_map(|name| [format!("{name}.local"), name])
 }
 
 fn server_info() -> ServerInfo {
@@ -207,7 +282,7 @@ fn server_info() -> ServerInfo {
 /// # Errors
 ///
 /// Every pattern and number that cannot be used, with its key.
-pub fn policy(config: &Config) -> anyhow::Result<Policy> {
+fn policy(config: &Config) -> Result<Policy, Problems> {
     let rules = &config.safety;
     let ceilings = rules.ceilings.iter().map(|rule| Ceiling {
         pattern: rule.pattern.clone(),
@@ -220,12 +295,26 @@ pub fn policy(config: &Config) -> anyhow::Result<Policy> {
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {
-        let lines: Vec<_> = faults
-            .iter()
-            .map(|fault| format!("  safety.{fault}"))
-            .collect();
-        anyhow::anyhow!("the safety rules cannot be used:\n{}", lines.join("\n"))
+        let mut problems = Problems::default();
+        for fault in faults {
+            problems.note(format!("safety.{}", fault.key), fault.problem);
+        }
+        problems
     })
+}
+
+/// Notes what only this layer can see: rules that cannot be used, and files that are not there.
+pub fn check(config: &Config, problems: &mut Problems) {
+    if let Err(faults) = policy(config) {
+        problems.extend(faults);
+    }
+    for (index, core) in config.cores.iter().enumerate() {
+        for (key, file) in secrets::files(core) {
+            if let Err(fault) = secrets::check(key, file) {
+                problems.note(format!("core[{index}].{key}"), format!("{fault:#}"));
+            }
+        }
+    }
 }
 
 /// The running tasks, in the three groups that stop one after the other.
@@ -242,7 +331,11 @@ struct Parts {
 impl Parts {
     /// Waits for `stop` or for the first task that ends unasked, then stops all: no new requests and calls finished, links closed,
     /// store written.
-    async fn supervise(mut self, stop: &Stop) -> anyhow::Result<()> {
+    async fn supervise(
+        mut self,
+        stop: &Stop,
+        store_status: &watch::Receiver<StoreStatus>,
+    ) -> anyhow::Result<()> {
         let unasked = tokio::select! {
             biased;
             () = stop.cancelled() => None,
@@ -261,7 +354,14 @@ impl Parts {
         end("store", &self.stop_store, self.store, STOP_WAIT).await;
         match unasked {
             None => {
-                tracing::info!("Stopped: all connections closed, everything learnt is stored.");
+                match store_status.borrow().fault.as_ref() {
+                    None => tracing::info!(
+                        "Stopped: all connections are closed, and what was learnt is stored."
+                    ),
+                    Some(fault) => tracing::warn!(
+                        "Stopped: all connections are closed, but what was learnt is not stored: {fault}"
+                    ),
+                }
                 Ok(())
             }
             Some(part) => anyhow::bail!("the part '{part}' ended unasked"),
@@ -288,18 +388,4 @@ async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: D
         );
         tasks.shutdown().await;
     }
-}
-
-/// Whether the data folder of a configuration can be used at all, for `rackhand check`.
-///
-/// # Errors
-///
-/// The safety rules or the secret files cannot be used.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    policy(config)?;
-    let identity = Arc::new(Identity::open(&config.store.path)?);
-    for core in &config.cores {
-        secrets::link_config(core, config, &identity)?;
-    }
-    Ok(())
 }

@@ -58,6 +58,35 @@ pub(super) fn link_config(
     })
 }
 
+/// The files that a Core's configuration names, each with its key.
+pub(super) fn files(core: &CoreConfig) -> impl Iterator<Item = (&'static str, &Path)> {
+    let authority = match &core.trust {
+        Trust::Authority(file) => Some(("ca-file", file.as_path())),
+        Trust::FirstUse | Trust::Anything => None,
+    };
+    let pin = core
+        .logon
+        .as_ref()
+        .map(|(_, file)| ("pin-file", file.as_path()));
+    let key = core
+        .api_key_file
+        .as_deref()
+        .map(|file| ("api-key-file", file));
+    [authority, pin, key].into_iter().flatten()
+}
+
+/// Whether a file can be read and has something in it.
+pub(super) fn check(key: &str, file: &Path) -> anyhow::Result<()> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("could not read {}", file.display()))?;
+    anyhow::ensure!(
+        !text.trim().is_empty(),
+        "{key}: {} is empty",
+        file.display()
+    );
+    Ok(())
+}
+
 fn secret(key: &str, file: &Path) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("{key}: could not read {}", file.display()))?;

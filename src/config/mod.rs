@@ -170,26 +170,33 @@ impl Config {
     ///
     /// Every fault of both, each under its key.
     pub fn load(file: &str, environment: &BTreeMap<String, String>) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let defaults: Table = DEFAULT_TOML.parse().unwrap_or_default();
-        let file: Table = match file.parse() {
-            Ok(table) => table,
-            Err(fault) => {
-                problems.note(
-                    "(file)",
-                    format!("this is not TOML: {}", fault.to_string().trim_end()),
-                );
-                return Err(problems);
-            }
-        };
-        let mut merged = laid_over(&defaults, file, &mut problems);
-        apply_environment(&mut merged, &defaults, environment, &mut problems);
-        let config = sections::read(merged, &mut problems);
+        let (config, problems) = Self::read(file, environment);
         if problems.is_empty() {
             Ok(config)
         } else {
             Err(problems)
         }
+    }
+
+    /// Reads as much as can be read, for those who look for further faults before they report them all.
+    #[must_use]
+    pub fn read(file: &str, environment: &BTreeMap<String, String>) -> (Self, Problems) {
+        let mut problems = Problems::default();
+        let defaults: Table = DEFAULT_TOML.parse().unwrap_or_default();
+        let file: Table = file.parse().unwrap_or_else(|fault: toml::de::Error| {
+            problems.note(
+                "(file)",
+                format!("this is not TOML: {}", fault.to_string().trim_end()),
+            );
+            Table::new()
+        });
+        let is_toml = problems.is_empty();
+        let mut merged = laid_over(&defaults, file, &mut problems);
+        apply_environment(&mut merged, &defaults, environment, &mut problems);
+        // Of a file that is no TOML, nothing else is worth a word.
+        let mut unread = Problems::default();
+        let config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        (config, problems)
     }
 }
 

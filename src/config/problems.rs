@@ -27,6 +27,11 @@ impl Problems {
         });
     }
 
+    /// Adds the faults that another look found.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The faults in the order in which they were found.
     #[must_use]
     pub fn as_slice(&self) -> &[Problem] {

@@ -105,21 +105,36 @@ impl Guard {
     /// A guard over these keys.
     ///
     /// # Errors
-    /// The key file cannot be read. Starting without keys instead would hide from people why nobody can log in.
+    /// The key file cannot be read. [`Guard::over`] goes on without.
     pub fn new(source: KeySource) -> Result<Self, KeyFileError> {
-        let (keys, file) = match source {
-            KeySource::Memory(keys) => (keys, None),
-            KeySource::File(file) => {
-                // The stamp is taken first: a change between the two is then read once more, never missed.
-                let stamp = file.stamp();
-                (file.list()?, Some((file, Mutex::new(stamp))))
-            }
+        match source {
+            KeySource::Memory(keys) => Ok(Self {
+                table: RwLock::new(Arc::new(table(keys))),
+                file: None,
+                throttle: Mutex::new(Throttle::default()),
+            }),
+            KeySource::File(file) => match Self::over(file) {
+                (guard, None) => Ok(guard),
+                (_, Some(fault)) => Err(fault),
+            },
+        }
+    }
+
+    /// A guard over a key file that lets nobody in while the file cannot be read, and looks at it again when it changes. A box whose key
+    /// file is damaged keeps its link and its probes.
+    #[must_use]
+    pub fn over(file: KeyFile) -> (Self, Option<KeyFileError>) {
+        let stamp = file.stamp();
+        let (keys, fault) = match file.list() {
+            Ok(keys) => (keys, None),
+            Err(fault) => (Vec::new(), Some(fault)),
         };
-        Ok(Self {
+        let guard = Self {
             table: RwLock::new(Arc::new(table(keys))),
-            file,
+            file: Some((file, Mutex::new(stamp))),
             throttle: Mutex::new(Throttle::default()),
-        })
+        };
+        (guard, fault)
     }
 
     /// Whether any key exists.
@@ -139,19 +154,24 @@ impl Guard {
             return Err(Refusal::NoKeys);
         }
         let key = credential(headers)?;
-        let form = key::form(key);
-        if form != Form::Own {
-            self.check_rest(peer)?;
+        let found = find(&table, key);
+        // Whether or not the key is right: an address that rests learns nothing about keys that could be guessed.
+        if let Some(retry_after) = self.rest(peer)
+            && key::form(key) != Form::Own
+        {
+            return Err(Refusal::Throttled { retry_after });
         }
-        let refusal = match find(&table, key) {
+        let refusal = match found {
             Some(holder) if holder.expires.is_none_or(|end| UnixMillis::now() < end) => {
                 return Ok(holder.caller.clone());
             }
             Some(_) => Refusal::Expired,
-            None if form == Form::Damaged => Refusal::Damaged,
+            None if key::form(key) == Form::Damaged => Refusal::Damaged,
             None => Refusal::Unknown,
         };
-        self.check_rest(peer)?;
+        if let Some(retry_after) = self.rest(peer) {
+            return Err(Refusal::Throttled { retry_after });
+        }
         self.throttle.lock().failed(peer, Instant::now());
         tracing::warn!(%peer, reason = ?refusal, "a login failed");
         Err(refusal)
@@ -199,11 +219,8 @@ impl Guard {
         }
     }
 
-    fn check_rest(&self, peer: IpAddr) -> Result<(), Refusal> {
-        match self.throttle.lock().rest(peer, Instant::now()) {
-            Some(retry_after) => Err(Refusal::Throttled { retry_after }),
-            None => Ok(()),
-        }
+    fn rest(&self, peer: IpAddr) -> Option<Duration> {
+        self.throttle.lock().rest(peer, Instant::now())
     }
 }
 
@@ -387,6 +404,27 @@ mod tests {
         file.revoke("desk").unwrap();
         assert!(guard.reload_if_changed().unwrap());
         assert_eq!(guard.admit(&sent, PEER), Err(Refusal::NoKeys));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_guard_notices_a_changed_file_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        let guard = Arc::new(Guard::new(KeySource::File(file.clone())).unwrap());
+        let stop = Stop::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(Arc::clone(&guard).watch(stop.clone()));
+        file.create(&new("desk")).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(guard.has_keys());
+        file.revoke("desk").unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!guard.has_keys());
+        stop.cancel();
+        assert_eq!(
+            tasks.join_next().await.unwrap().unwrap(),
+            "key file watcher"
+        );
     }
 
     #[test]

@@ -204,6 +204,7 @@ impl Front {
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(self.limits.head_timeout)
+                .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
                 .max_headers(limits::HEADERS_MAX)
                 .max_header_size(limits::HEAD_MAX_BYTES)
                 .serve_connection(TokioIo::new(stream), service)

@@ -1,9 +1,9 @@
 //! Which `Host` and `Origin` are taken: the defence against DNS rebinding and against pages of other origins.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
-use hyper::http::uri::{Authority, Uri};
+use hyper::http::uri::Uri;
 
 /// The names under which this server may be addressed, and the web origins that may use it.
 ///
@@ -94,20 +94,21 @@ impl OriginRules {
         }
     }
 
+    /// Anything but `name`, `address` or `[address]`, with a port or without, names nobody.
     fn is_own(&self, authority: &str) -> bool {
-        let Ok(authority) = authority.parse::<Authority>() else {
-            return false;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port),
+            _ => (authority, ""),
         };
-        // Who sends credentials in the host is up to something.
-        if authority.as_str().contains('@') {
+        if !port.bytes().all(|byte| byte.is_ascii_digit()) {
             return false;
         }
-        let host = authority.host().trim_end_matches('.');
-        let literal = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
-        literal.parse::<IpAddr>().is_ok()
+        if let Some(literal) = host.strip_prefix('[') {
+            let literal = literal.strip_suffix(']').unwrap_or_default();
+            return literal.parse::<Ipv6Addr>().is_ok();
+        }
+        let host = host.strip_suffix('.').unwrap_or(host);
+        host.parse::<Ipv4Addr>().is_ok()
             || host.eq_ignore_ascii_case("localhost")
             || self.hosts.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
@@ -171,6 +172,11 @@ mod tests {
             "rack.local.evil.example",
             "localhost.evil.example",
             "user@localhost",
+            "[::1",
+            "::1",
+            "[localhost]",
+            "localhost:80:80",
+            "localhost:http",
             "",
             "a b",
         ] {

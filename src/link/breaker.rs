@@ -10,11 +10,15 @@ use tokio::time::Instant;
 use super::status::BreakerState;
 
 /// Time between two reachability probes while the breaker is open, before jitter of ±20 %.
-pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(5);
+pub const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// Longest rest while the Core can be connected to but no trial succeeds, as while it boots: one attempt in ten seconds is no burden,
+/// and a Core that is ready is live again within fifteen.
+const FUTILE_REST_MAX: Duration = Duration::from_secs(10);
 
 /// What may happen now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
+pub enum Admission {
     /// An attempt, like any other.
     Go,
     /// One attempt, on which the breaker's state depends.
@@ -34,7 +38,7 @@ enum State {
 
 /// The breaker of one Core.
 #[derive(Debug, Clone)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     failures_to_open: u32,
     successes_to_close: u32,
     open_max: Duration,
@@ -45,7 +49,9 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    pub(crate) fn new(failures_to_open: u32, successes_to_close: u32, open_max: Duration) -> Self {
+    /// A closed breaker: so many failures in a row open it, so many successes close it from half-open, and it rests no longer than this.
+    #[must_use]
+    pub fn new(failures_to_open: u32, successes_to_close: u32, open_max: Duration) -> Self {
         Self {
             failures_to_open,
             successes_to_close,
@@ -57,7 +63,7 @@ impl Breaker {
     }
 
     /// Whether an attempt may start at `now`. Once the rest is over, exactly one may, as the trial.
-    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
+    pub fn admit(&mut self, now: Instant) -> Admission {
         match self.state {
             State::Closed { .. } => Admission::Go,
             State::HalfOpen { .. } => Admission::Trial,
@@ -71,7 +77,7 @@ impl Breaker {
     }
 
     /// A probe found the Core, which ends the rest, or did not. `unit` is a random number in `0.0..=1.0`.
-    pub(crate) fn probed(&mut self, now: Instant, reachable: bool, unit: f64) {
+    pub fn probed(&mut self, now: Instant, reachable: bool, unit: f64) {
         let State::Open { until, .. } = self.state else {
             return;
         };
@@ -88,7 +94,7 @@ impl Breaker {
     }
 
     /// A request on the link was answered.
-    pub(crate) fn succeeded(&mut self) {
+    pub fn succeeded(&mut self) {
         if let State::HalfOpen { successes } = self.state {
             let successes = successes + 1;
             if successes >= self.successes_to_close {
@@ -100,7 +106,7 @@ impl Breaker {
     }
 
     /// An attempt failed, or a link did not last. `reached` tells whether the Core could be connected to at all.
-    pub(crate) fn failed(&mut self, now: Instant, reached: bool, unit: f64) {
+    pub fn failed(&mut self, now: Instant, reached: bool, unit: f64) {
         match self.state {
             State::Closed { failures } if failures + 1 < self.failures_to_open => {
                 self.state = State::Closed {
@@ -111,7 +117,7 @@ impl Breaker {
             State::HalfOpen { .. } if reached => {
                 let rest = PROBE_EVERY.saturating_mul(1_u32 << self.futile_trials.min(16));
                 self.futile_trials += 1;
-                self.open(now, rest.min(self.open_max));
+                self.open(now, rest.min(FUTILE_REST_MAX).min(self.open_max));
             }
             State::HalfOpen { .. } => {
                 self.futile_trials = 0;
@@ -122,14 +128,14 @@ impl Breaker {
     }
 
     /// The link is live and has lasted: failures before it no longer count.
-    pub(crate) fn lasted(&mut self) {
+    pub fn lasted(&mut self) {
         if let State::Closed { failures } = &mut self.state {
             *failures = 0;
         }
     }
 
     /// Closes the breaker, whatever it was.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.state = State::Closed { failures: 0 };
         self.futile_trials = 0;
     }
@@ -142,7 +148,9 @@ impl Breaker {
         };
     }
 
-    pub(crate) const fn state(&self) -> BreakerState {
+    /// The state that others are shown.
+    #[must_use]
+    pub const fn state(&self) -> BreakerState {
         match self.state {
             State::Closed { .. } => BreakerState::Closed,
             State::Open { .. } => BreakerState::Open,
@@ -151,7 +159,8 @@ impl Breaker {
     }
 
     /// When the present rest ends at the latest.
-    pub(crate) const fn open_until(&self) -> Option<Instant> {
+    #[must_use]
+    pub const fn open_until(&self) -> Option<Instant> {
         match self.state {
             State::Open { until, .. } => Some(until),
             State::Closed { .. } | State::HalfOpen { .. } => None,
@@ -159,7 +168,8 @@ impl Breaker {
     }
 
     /// Times that it opened since the process started; going back from half-open to open counts.
-    pub(crate) const fn opened(&self) -> u64 {
+    #[must_use]
+    pub const fn opened(&self) -> u64 {
         self.opened
     }
 }
@@ -234,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn while_a_core_that_can_be_reached_fails_its_trials_the_rest_doubles_from_five_to_sixty_seconds()
-     {
+    fn while_a_core_that_can_be_reached_fails_its_trials_the_rest_doubles_from_five_to_ten_seconds()
+    {
         let mut now = Instant::now();
         let mut breaker = opened_at(now);
         now += PROBE_EVERY;
@@ -252,7 +262,7 @@ mod tests {
                 breaker.probed(now, true, 0.5);
             }
         }
-        assert_eq!(rests, [5, 10, 20, 40, 60, 60]);
+        assert_eq!(rests, [5, 10, 10, 10, 10, 10]);
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub(crate) const SEND_AT_LEAST_EVERY: Duration = Duration::from_secs(25);
 /// First ceiling of the pauses between attempts; it doubles up to [`LinkTiming::retry_max`].
 pub(crate) const RETRY_FIRST: Duration = Duration::from_millis(250);
 
-/// A link that lived this long counts as a success: pauses start over, and its loss is no failure.
+/// A link that lived this long counts as a success: its loss is no failure.
 pub(crate) const LASTED: Duration = Duration::from_secs(30);
 
 /// Pause before a Core that refused key or PIN is tried again, ±20 %: a wrong key must cause no storm, but a Core that boots can look

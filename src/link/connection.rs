@@ -27,11 +27,14 @@ pub(crate) enum Inbound {
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Cut {
+pub enum Cut {
+    /// The Core said goodbye, or just left; with its words if it had some.
     #[error("the Core closed the connection{0}")]
     Closed(String),
+    /// A frame that is too large to be taken.
     #[error("the Core sent a frame of more than {} MiB", CORE_FRAME_MAX_BYTES >> 20)]
     Oversize,
+    /// Anything else, in the words of the layer below.
     #[error("the connection broke: {0}")]
     Broken(String),
 }

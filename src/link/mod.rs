@@ -3,7 +3,7 @@
 //! This file is the handle that the rest of the program has: it talks, the task owns. What the Core tells goes up through
 //! [`crate::model::change::ChangeSink`]; what the program asks comes down through [`Link`].
 
-mod breaker;
+pub mod breaker;
 pub mod config;
 mod connection;
 pub mod dial;
@@ -14,7 +14,7 @@ pub mod mixer;
 mod peer;
 mod pending;
 pub mod pin;
-mod session;
+pub mod session;
 pub mod status;
 mod watch;
 
@@ -27,6 +27,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use config::{CoreAddress, Credentials, LinkConfig, TlsTrust, Transport};
+pub use connection::Cut;
 pub use dial::{Dial, NetDial};
 pub use error::{CommandError, ConnectError};
 pub use mixer::{MixerSet, Ramped};

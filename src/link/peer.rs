@@ -151,7 +151,6 @@ impl Peer {
                 }
                 if matches!(talk.age, Age::Since(since) if since + LASTED <= now) {
                     talk.age = Age::Lasted;
-                    self.backoff.reset();
                     self.breaker.lasted();
                 }
             }
@@ -366,11 +365,16 @@ impl Peer {
                 controls,
             } => {
                 talk.was_live = true;
+                // Pauses start over with the first good moment: a Core that blinks soon after it came back is reached at once, and
+                // one that keeps falling over meets the breaker instead.
+                self.backoff.reset();
+                self.status.unlisted_components = talk.session.unlisted().to_vec();
                 let engine = talk.session.engine();
                 let design = engine.map_or("unknown", |engine| &engine.design_name);
                 tracing::info!(
-                    "The link to the Core at {} is live: design {design}, {} components, {} controls",
+                    "The link to the Core at {} is live: design {design} ({}), {} components, {} controls",
                     self.status.address,
+                    engine.map_or("", |engine| &engine.design_code),
                     grouped(components),
                     grouped(controls)
                 );
@@ -411,6 +415,12 @@ impl Peer {
                 self.status.address,
                 state.as_str()
             );
+            if state == LinkState::Standby {
+                tracing::info!(
+                    "The Core at {} is the standby of its pair: it is kept connected, and not used",
+                    self.status.address
+                );
+            }
             self.status.state = state;
             self.status.since = now;
         }

@@ -105,6 +105,8 @@ pub struct LinkStatus {
     pub untrusted_fingerprint: Option<String>,
     /// Components whose answer was too large, which are not asked again in this design.
     pub oversize_components: Vec<String>,
+    /// Components of the design whose controls the Core does not tell, each with the reason: `Main Mixer: boom (-32603)`.
+    pub unlisted_components: Vec<String>,
     /// Both links of a redundant pair, the active one included; empty for a single Core.
     pub peers: Vec<Self>,
 }
@@ -130,6 +132,7 @@ impl LinkStatus {
             last_fault: String::new(),
             untrusted_fingerprint: None,
             oversize_components: Vec::new(),
+            unlisted_components: Vec::new(),
             peers: Vec::new(),
         }
     }

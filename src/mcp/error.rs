@@ -1,4 +1,4 @@
-//! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results in [`super::tools`].
+//! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results instead.
 
 use serde::Serialize;
 use serde_json::{Value, json};

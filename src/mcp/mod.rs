@@ -279,7 +279,7 @@ impl Server {
             .client_info
             .map(|info| info.get().chars().take(200).collect())
             .unwrap_or_default();
-        tracing::info!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
+        tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
         answer.raw("capabilities", r#"{"tools":{},"logging":{}}"#);

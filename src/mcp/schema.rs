@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// The methods that are answered. Which revision has which stands in [`super::revision`].
+/// The methods that are answered. Which revision has which is told by [`Revision::has`](super::Revision::has).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// `server/discover`

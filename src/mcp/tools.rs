@@ -254,22 +254,21 @@ async fn carry_out(
     arguments: Value,
 ) -> Result<ToolAnswer, ToolFault> {
     let tool = registered.tool();
-    let cancel = Stop::new();
-    let _cancelled_when_dropped = request
-        .revision
-        .cancels_on_disconnect()
-        .then(|| cancel.clone().drop_guard());
-    let call = ToolCall {
+    let call = |cancel| ToolCall {
         tool: tool.name.to_owned(),
         arguments,
         caller: request.caller.clone(),
-        cancel: cancel.clone(),
+        cancel,
     };
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
     if tool.effect == Effect::Read {
-        return tokio::time::timeout(limit, registered.service().call(call))
-            .await
-            .unwrap_or_else(|_| Err(took_too_long(tool)));
+        // Long waits end when the process stops.
+        return tokio::time::timeout(
+            limit,
+            registered.service().call(call(server.closing.clone())),
+        )
+        .await
+        .unwrap_or_else(|_| Err(took_too_long(tool)));
     }
     if server.writes.len() >= WRITES_RUNNING_MAX {
         return Err(ToolFault::new(
@@ -278,6 +277,12 @@ async fn carry_out(
             "Call again in a second.",
         ));
     }
+    let cancel = Stop::new();
+    let _cancelled_when_dropped = request
+        .revision
+        .cancels_on_disconnect()
+        .then(|| cancel.clone().drop_guard());
+    let call = call(cancel.clone());
     let (service, tool) = (registered.shared_service(), tool.clone());
     let task = server.writes.spawn(async move {
         let (caller, started) = (call.caller.name.clone(), Instant::now());

@@ -58,7 +58,8 @@ pub struct ToolCall {
     pub arguments: Value,
     /// Who calls.
     pub caller: Caller,
-    /// Cancelled when the caller no longer wants the answer. A write that was sent is finished all the same.
+    /// Cancelled when the caller no longer wants the answer, or the process stops. A write that was sent is finished all the same;
+    /// a read is dropped where it waits when its caller goes away.
     pub cancel: Stop,
 }
 

@@ -90,31 +90,7 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Codec
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn every_control_reads_back_as_it_was(
-            value in proptest::option::of(proptest::num::f64::NORMAL | proptest::num::f64::ZERO),
-            position in proptest::option::of(0.0_f32..=1.0),
-            meta: u16, flags: u16, text in ".{0,64}",
-        ) {
-            let record = ControlRecord { value, position, meta, flags, text: &text };
-            let mut bytes = Vec::new();
-            encode(&record, &mut bytes).unwrap();
-            prop_assert_eq!(decode::<ControlRecord<'_>>(&bytes), Ok(record));
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            decode::<ControlRecord<'_>>(&bytes).ok();
-            decode::<ComponentRecord<'_>>(&bytes).ok();
-            decode::<MetaRecord<'_>>(&bytes).ok();
-            decode::<DesignRecord<'_>>(&bytes).ok();
-        }
-    }
 
     /// Bytes as version 0.1.0 wrote them. They never change; a new layout gets a new version byte.
     #[test]
@@ -158,5 +134,113 @@ mod tests {
             Err(CodecError::Malformed)
         );
         assert_eq!(decode::<CounterRecord>(&[]), Err(CodecError::Malformed));
+    }
+}
+
+/// Tried for a moment here, and longer by `tests/fuzz/run`.
+#[cfg(test)]
+mod fuzz {
+    use std::time::Duration;
+
+    use bolero::TypeGenerator;
+
+    use super::*;
+
+    const BLINK: Duration = Duration::from_millis(300);
+
+    /// Compared as bytes, in which even a number that is none equals itself.
+    macro_rules! read_back {
+        ($kind:ty, $record:expr) => {{
+            let (mut bytes, mut again) = (Vec::new(), Vec::new());
+            encode(&$record, &mut bytes).unwrap();
+            encode(&decode::<$kind>(&bytes).unwrap(), &mut again).unwrap();
+            assert_eq!(bytes, again);
+            bytes
+        }};
+    }
+
+    #[derive(Debug, Clone, TypeGenerator)]
+    struct Facts {
+        numbers: (Option<f64>, Option<f32>, u16, u16, u64),
+        range: Option<(f64, f64)>,
+        texts: [String; 3],
+        properties: Vec<(String, String)>,
+        flags: [bool; 2],
+        slip: Option<(u16, u8)>,
+    }
+
+    /// Whatever was written reads as it was. One wrong byte in it makes another record or none, and no harm.
+    #[test]
+    fn every_record_reads_back_as_it_was() {
+        let check = bolero::check!().with_type::<Facts>();
+        check.with_test_time(BLINK).for_each(|facts| {
+            let [one, two, three] = facts.texts.each_ref().map(String::as_str);
+            let (value, position, meta, flags, number) = facts.numbers;
+            let [is_redundant, is_emulator] = facts.flags;
+            let text = one;
+            let control = ControlRecord {
+                value,
+                position,
+                meta,
+                flags,
+                text,
+            };
+            let bytes = read_back!(ControlRecord<'_>, control);
+            if let Some((at, bits)) = facts.slip {
+                let mut bytes = bytes;
+                let at = usize::from(at) % bytes.len();
+                bytes[at] ^= bits;
+                decode::<ControlRecord<'_>>(&bytes).ok();
+            }
+            let properties = facts.properties.iter();
+            read_back!(
+                ComponentRecord<'_>,
+                ComponentRecord {
+                    name: one,
+                    kind: two,
+                    properties: properties
+                        .map(|(name, value)| (name.as_str(), value.as_str()))
+                        .collect(),
+                }
+            );
+            read_back!(
+                MetaRecord<'_>,
+                MetaRecord {
+                    kind: one,
+                    direction: two,
+                    range: facts.range,
+                    strings: is_emulator.then_some((two, three)),
+                }
+            );
+            read_back!(
+                DesignRecord<'_>,
+                DesignRecord {
+                    platform: is_redundant.then_some(three),
+                    name: one,
+                    code: two,
+                    is_redundant,
+                    is_emulator,
+                }
+            );
+            read_back!(NameRecord<'_>, NameRecord(one));
+            read_back!(CounterRecord, CounterRecord(number));
+        });
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_without_harm() {
+        let check = bolero::check!().with_type::<Vec<u8>>();
+        check.with_test_time(BLINK).for_each(|body| {
+            let mut bytes = body.clone();
+            for version in [None, Some(V1)] {
+                bytes.splice(0..0, version);
+                decode::<ControlRecord<'_>>(&bytes).ok();
+                decode::<ComponentRecord<'_>>(&bytes).ok();
+                decode::<MetaRecord<'_>>(&bytes).ok();
+                decode::<DesignRecord<'_>>(&bytes).ok();
+                decode::<NameRecord<'_>>(&bytes).ok();
+                decode::<CounterRecord>(&bytes).ok();
+            }
+        });
     }
 }

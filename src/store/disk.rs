@@ -111,6 +111,8 @@ impl Disk {
         });
         let mirrors = mirrors.collect();
         let mut counters = record.reader;
+        // A record that was left out must not come back under a number that means something else by then.
+        let needs_rebuild = dropped > 0 || state.quarantined.is_some();
         let quarantined = state.quarantined.or(record.quarantined);
         counters.starts += 1;
         counters.quarantines += u64::from(quarantined.is_some());
@@ -126,7 +128,7 @@ impl Disk {
             record: keep(record.database),
             counters,
             are_counters_saved: false,
-            needs_rebuild: false,
+            needs_rebuild,
             max_bytes: STORE_FILE_MAX_BYTES,
         };
         Ok(Found {
@@ -213,6 +215,10 @@ impl Disk {
         }
         for (core, mirror) in &self.mirrors {
             let owing = mirror.take_owed();
+            if owing.everything {
+                self.needs_rebuild = true;
+                continue;
+            }
             let is_whole = mirror.records(&owing, &mut |tree, batch, records| {
                 database.write(&tree.of(core), batch, records)
             })?;
@@ -220,7 +226,7 @@ impl Disk {
             self.needs_rebuild |= !is_whole;
         }
         database.sync()?;
-        if database.bytes() > self.max_bytes {
+        if self.needs_rebuild || database.bytes() > self.max_bytes {
             return self.rebuild();
         }
         Ok(())

@@ -1,13 +1,12 @@
 //! The configuration file and the environment on top of it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bolero::{Driver, TypeGenerator};
 use rackhand::config::{Config, DEFAULT_TOML};
 use rackhand::limits::{CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX};
 
-use crate::json::{Odd, Slip};
+use super::json::{Odd, Slip};
 
 /// A file that is nearly right, and some of the environment.
 #[derive(Debug, Clone)]

@@ -31,6 +31,8 @@ seeds! {
     FromCore "seeds/from_core.jsonl",
     /// What a Core is sent.
     ToCore "seeds/to_core.jsonl",
+    /// What MCP clients post.
+    Mcp "seeds/mcp.jsonl",
     /// Answers to polls, and pushed ones.
     Polls "seeds/polls.jsonl",
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 /// What a frame says of a control's state.
 #[derive(Debug, Clone, TypeGenerator)]
-struct State {
+pub(crate) struct State {
     value: Value,
     string: Option<Text>,
     position: Option<u8>,
@@ -25,7 +25,7 @@ struct State {
 }
 
 #[derive(Debug, Clone, TypeGenerator)]
-enum Value {
+pub(crate) enum Value {
     None,
     Number(i8),
     Bool(bool),
@@ -34,7 +34,7 @@ enum Value {
 
 /// Texts around the length at which they are cut.
 #[derive(Debug, Clone, TypeGenerator)]
-enum Text {
+pub(crate) enum Text {
     Short(u8),
     Long(u8),
     LongUmlaut(u8),
@@ -62,7 +62,7 @@ impl Value {
 }
 
 #[derive(Debug, Clone, TypeGenerator)]
-struct Told {
+pub(crate) struct Told {
     name: u8,
     kind: u8,
     is_read_only: bool,

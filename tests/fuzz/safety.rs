@@ -87,7 +87,7 @@ const RANGES: &[(f64, f64)] = &[
 
 /// A number, often one at an edge.
 #[derive(Debug, Clone, TypeGenerator)]
-enum Number {
+pub(crate) enum Number {
     Edge(u8),
     Whole(i8),
     Tenths(i16),
@@ -108,7 +108,7 @@ impl Number {
 }
 
 #[derive(Debug, Clone, TypeGenerator)]
-enum Wanted {
+pub(crate) enum Wanted {
     /// Tenths above or below where it stands, which is where steps are judged.
     Near(i8),
     Value(Number),
@@ -120,14 +120,14 @@ enum Wanted {
 /// How a control's position relates to its value. A straight line and a logarithm are what Cores are known to have; the third is what
 /// would be dangerous to take for a straight line.
 #[derive(Debug, Clone, Copy, TypeGenerator)]
-enum Law {
+pub(crate) enum Law {
     Straight,
     Logarithmic,
     RisingEarly,
 }
 
 #[derive(Debug, Clone, TypeGenerator)]
-enum Range {
+pub(crate) enum Range {
     Listed(u8),
     Any(Number, Number),
     None,
@@ -135,7 +135,7 @@ enum Range {
 
 /// A place on a control's way, often one where the judgement of positions changes.
 #[derive(Debug, Clone, TypeGenerator)]
-enum Position {
+pub(crate) enum Position {
     Edge(u8),
     Any(u16),
 }
@@ -160,7 +160,7 @@ pub(crate) struct Rules {
 
 /// A control, where it stands, and a write.
 #[derive(Debug, Clone, TypeGenerator)]
-struct Case {
+pub(crate) struct Case {
     component: Option<u8>,
     control: u8,
     kind: u8,

@@ -9,7 +9,7 @@ use rackhand::wire::qrc::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::json::{Bent, FromCore, Polls, ToCore};
+use super::json::{Bent, FromCore, Polls, ToCore};
 
 /// Whatever payload a Core may send is refused or read, and what was read is written so that it reads the same.
 pub(crate) fn from_core_holds(frame: &Bent<FromCore>) {

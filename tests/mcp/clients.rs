@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use rackhand::http::Limits;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::bed::Bed;
+use crate::bed::{Bed, lines, modern, refs};
 
 #[tokio::test]
 async fn connections_beyond_the_caps_are_turned_away_with_a_word() {
@@ -50,6 +51,25 @@ async fn connections_beyond_the_caps_are_turned_away_with_a_word() {
         bed.stop.cancel();
         assert_eq!(tasks.join_next().await.unwrap().unwrap(), "http");
     }
+}
+
+#[tokio::test]
+async fn a_panic_in_a_tool_reaches_the_supervisor() {
+    let bed = Bed::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&bed.front).serve(listener, bed.stop.clone()));
+    let (headers, body) = modern("tools/call", json!({"name": "fixture_panic"}));
+    let (body, key) = (body.to_string(), bed.key("admin"));
+    let request = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n{body}",
+        lines(refs(&headers)),
+        body.len()
+    );
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert!(tasks.join_next().await.unwrap().unwrap_err().is_panic());
 }
 
 #[tokio::test]

@@ -63,7 +63,13 @@ impl Fixture {
                     Scope::Operate,
                     nothing.clone(),
                 ),
-                tool("fixture_admin", Effect::Write, Scope::Admin, nothing),
+                tool(
+                    "fixture_admin",
+                    Effect::Write,
+                    Scope::Admin,
+                    nothing.clone(),
+                ),
+                tool("fixture_panic", Effect::Write, Scope::Admin, nothing),
             ],
             older: vec![tool("old_echo", Effect::Read, Scope::Read, text)],
             knobs,
@@ -126,6 +132,7 @@ impl Service for Fixture {
                     self.knobs.written.fetch_add(1, Ordering::SeqCst);
                     Ok(answer("set"))
                 }
+                "fixture_panic" => panic!("a fault of the program"),
                 _ => Err(ToolFault::new(
                     FaultCode::NotFound,
                     "There is no \"Mixr\".",

@@ -344,6 +344,7 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
                 "fixture_wait",
                 "fixture_set",
                 "fixture_admin",
+                "fixture_panic",
             ],
         ),
     ] {
@@ -391,7 +392,8 @@ async fn tools_are_listed_with_all_hints_page_by_page_and_old_names_are_not() {
             "fixture_fail",
             "fixture_wait",
             "fixture_set",
-            "fixture_admin"
+            "fixture_admin",
+            "fixture_panic"
         ]
     );
     assert_eq!(params["cursor"], Value::Null, "the last page has no cursor");

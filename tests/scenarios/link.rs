@@ -131,7 +131,7 @@ async fn core_reboots_for_90_seconds() {
     );
     sim.set_value("Hall A Gain", "gain", -42.0);
     bed.reaches(LinkState::Live, secs(180)).await;
-    assert!(begun.elapsed() <= secs(90 + 45), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= secs(90 + 15), "{:?}", begun.elapsed());
     assert_eq!(bed.breaker(), BreakerState::Closed);
     assert!((bed.sink.value(GAIN).unwrap() + 42.0).abs() < 1e-6);
     assert!(bed.network.dialled_since(begun) < 60);
@@ -177,9 +177,9 @@ async fn core_boots_slowly_and_closes_what_it_accepts_for_3_minutes() {
         .await;
     sleep(secs(175).saturating_sub(begun.elapsed())).await;
     let attempts = bed.link.status().attempts;
-    assert!(attempts < 20, "{attempts} attempts on a Core that boots");
-    bed.reaches(LinkState::Live, secs(70)).await;
-    assert!(begun.elapsed() <= secs(245));
+    assert!(attempts < 30, "{attempts} attempts on a Core that boots");
+    bed.reaches(LinkState::Live, secs(25)).await;
+    assert!(begun.elapsed() <= secs(180 + 15), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

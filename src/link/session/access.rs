@@ -47,21 +47,26 @@ impl Session {
     }
 
     fn log_on(&mut self, now: Instant) {
-        let credentials = self.config.logon.as_ref();
-        // Whether `Logon` works over WebSocket is not known; there, the key in every frame does the same.
-        match credentials.filter(|_| self.transport == Transport::Tcp) {
-            Some(credentials) => {
-                let request = Request::Logon(Logon {
-                    user: credentials.user.clone(),
-                    password: credentials.pin.expose().to_owned(),
-                });
-                self.logons += 1;
-                self.phase = Phase::LoggingOn;
-                self.ask(now, &request, Purpose::Logon);
-            }
-            None => self.check(now),
+        // Whether `Logon` works over WebSocket is not known: there it is tried only when the Core asks for it.
+        if self.transport != Transport::Tcp || !self.send_logon(now) {
+            self.check(now);
         }
         self.events.push_back(Event::Moved);
+    }
+
+    /// Logs on, if there is a user to do it with.
+    fn send_logon(&mut self, now: Instant) -> bool {
+        let Some(credentials) = &self.config.logon else {
+            return false;
+        };
+        let request = Request::Logon(Logon {
+            user: credentials.user.clone(),
+            password: credentials.pin.expose().to_owned(),
+        });
+        self.logons += 1;
+        self.phase = Phase::LoggingOn;
+        self.ask(now, &request, Purpose::Logon);
+        true
     }
 
     fn check(&mut self, now: Instant) {
@@ -94,19 +99,19 @@ impl Session {
         if matches!(self.phase, Phase::LoggingOn | Phase::Ended) {
             return;
         }
-        let can_log_on = self.config.logon.is_some() && self.transport == Transport::Tcp;
-        if can_log_on && self.logons < LOGONS_MAX {
+        if self.logons < LOGONS_MAX && self.config.logon.is_some() {
             self.disengage(now, sink);
-            self.log_on(now);
-        } else {
-            let fault = match self.transport {
-                Transport::Tcp => {
-                    "the Core asks for a user and a PIN with external control permission"
-                }
-                _ => "the Core asks for a QRC access key, or for another one",
-            };
-            self.end(now, true, fault, sink);
+            self.send_logon(now);
+            self.events.push_back(Event::Moved);
+            return;
         }
+        let fault = match self.transport {
+            Transport::Tcp => "the Core asks for a user and a PIN with external control permission",
+            _ => {
+                "the Core asks for a QRC access key, or for a user and a PIN, or for others than it was given"
+            }
+        };
+        self.end(now, true, fault, sink);
     }
 
     pub(super) fn status_answered(
@@ -223,7 +228,7 @@ impl Session {
     }
 
     /// Uses the Core: learns the design and keeps everything fresh from now on. Only after [`Event::Ready`].
-    pub(crate) fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn engage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if matches!(self.phase, Phase::Waiting) && !self.engaged {
             self.engaged = true;
             self.begin_design(now, sink);
@@ -232,7 +237,7 @@ impl Session {
     }
 
     /// Keeps the connection, but uses it no more. Callers whose requests are on the wire keep waiting for their answers.
-    pub(crate) fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn disengage(&mut self, now: Instant, sink: &dyn ChangeSink) {
         if std::mem::take(&mut self.engaged) {
             self.exchange.forget_own();
             self.groups.start_over();
@@ -242,13 +247,15 @@ impl Session {
         }
     }
 
-    fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub(super) fn begin_design(&mut self, now: Instant, sink: &dyn ChangeSink) {
         let Some(engine) = self.engine.clone() else {
             return;
         };
         self.exchange.forget_own();
         self.groups.start_over();
         self.oversize.for_design(&engine.design_code);
+        self.unlisted.clear();
+        self.relearn = None;
         sink.design_began(&engine, now);
         self.phase = Phase::Enumerating(Enumeration::default());
         self.ask(now, &Request::ComponentGetComponents, Purpose::Components);

@@ -34,17 +34,13 @@ impl Waiter {
 
 impl Session {
     /// Whether another command may be handed in.
-    pub(crate) fn has_room_for_command(&self) -> bool {
+    #[must_use]
+    pub fn has_room_for_command(&self) -> bool {
         self.exchange.has_room_for_command()
     }
 
     /// A caller's request. Only a live link takes it.
-    pub(crate) fn command(
-        &mut self,
-        now: Instant,
-        request: &Request,
-        reply: oneshot::Sender<Answer>,
-    ) {
+    pub fn command(&mut self, now: Instant, request: &Request, reply: oneshot::Sender<Answer>) {
         if !matches!(self.phase, Phase::Live) {
             let _left = reply.send(Err(CommandError::Down { retry_in: SOON }));
             return;

@@ -1,6 +1,7 @@
 //! Learning the design: which components there are, and which controls they have.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -9,12 +10,20 @@ use super::exchange::Purpose;
 use super::{Event, Phase, Session};
 use crate::limits::{
     COMPONENTS_MAX, GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
+    UNLISTED_COMPONENTS_MAX,
 };
 use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar, code};
+use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
+
+/// How often a component's controls are asked for in a row before the component is left out.
+const CONTROLS_ASKED_MAX: u8 = 3;
+
+/// Pauses before a design is learnt again of which something could not be, on one connection. Writes have to wait for some seconds
+/// each time, so that it is not done for ever.
+const RELEARN_AFTER: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
 
 /// Where the enumeration stands.
 #[derive(Debug, Default)]
@@ -26,6 +35,8 @@ pub(super) struct Enumeration {
     rest: VecDeque<usize>,
     /// One is being asked for alone.
     is_alone: bool,
+    /// How often the Core refused to tell about a component.
+    refusals: BTreeMap<usize, u8>,
 }
 
 impl Enumeration {
@@ -40,6 +51,17 @@ impl Enumeration {
         }
     }
 
+    /// Puts a component that was refused at the end of the queue, unless it was asked for often enough.
+    fn again(&mut self, at: usize) -> bool {
+        let refusals = self.refusals.entry(at).or_default();
+        *refusals += 1;
+        let again = *refusals < CONTROLS_ASKED_MAX;
+        if again {
+            self.rest.push_back(at);
+        }
+        again
+    }
+
     fn get(&self, at: usize) -> Option<&ComponentFacts> {
         self.components.as_ref()?.get(at)
     }
@@ -51,7 +73,7 @@ impl Enumeration {
 
 /// Components of a design whose answer is too large to take. It outlives connections, since each such answer costs one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Oversize {
+pub struct Oversize {
     design_code: String,
     /// Known ones, not asked for again.
     known: Vec<String>,
@@ -177,13 +199,7 @@ impl Session {
         let name = &component.name;
         let raw = match outcome {
             Ok(raw) => raw,
-            Err(error) => {
-                tracing::warn!("The Core tells nothing about component {name}: {error}");
-                if error.code != code::UNKNOWN_COMPONENT {
-                    sink.component(component, &[], now);
-                }
-                return;
-            }
+            Err(error) => return self.controls_refused(now, at, &error.to_string(), sink),
         };
         match serde_json::from_str::<Controls<'_>>(raw.get()) {
             Ok(found) => {
@@ -204,17 +220,36 @@ impl Session {
         }
     }
 
-    /// A Core that answers everything but this is not asked again, or the link would never be live.
+    /// A Core that boots refuses what it tells a moment later: asked again, and left out only if it goes on refusing.
+    fn controls_refused(&mut self, now: Instant, at: usize, why: &str, sink: &dyn ChangeSink) {
+        if let Phase::Enumerating(enumeration) = &mut self.phase
+            && !enumeration.again(at)
+        {
+            self.leave_out(now, at, why, sink);
+        }
+    }
+
+    /// A Core that answers everything but this is not asked again at once, or the link would never be live.
     pub(super) fn controls_lost(&mut self, now: Instant, at: usize, sink: &dyn ChangeSink) {
+        self.leave_out(now, at, "the Core did not answer", sink);
+    }
+
+    fn leave_out(&mut self, now: Instant, at: usize, why: &str, sink: &dyn ChangeSink) {
         if let Phase::Enumerating(enumeration) = &self.phase
             && let Some(component) = enumeration.get(at)
         {
-            tracing::warn!(
-                "The Core does not answer about component {}: it is left out until the next connection",
-                component.name
-            );
+            let name = &component.name;
+            tracing::warn!("The controls of component {name} are not mirrored for now: {why}");
+            if self.unlisted.len() < UNLISTED_COMPONENTS_MAX {
+                self.unlisted.push(format!("{name}: {why}"));
+            }
             sink.component(component, &[], now);
         }
+    }
+
+    /// When the design is to be learnt again, because something of it could not be.
+    pub(super) fn relearn_at(&self) -> Option<Instant> {
+        self.relearn.filter(|_| matches!(self.phase, Phase::Live))
     }
 
     /// A frame broke the limit: the components that were asked for are to blame.
@@ -239,6 +274,10 @@ impl Session {
         let names = self.config.named_controls.iter().map(ControlName::as_str);
         self.groups.plan(now, None, names);
         sink.design_ended(now);
+        let pause = RELEARN_AFTER
+            .get(self.relearnt)
+            .filter(|_| !self.unlisted.is_empty());
+        self.relearn = pause.map(|pause| now + *pause);
         if self.groups.left_out() > 0 {
             tracing::warn!(
                 "The design has more controls than can be mirrored: {} are left out",

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::commands::SOON;
 use self::design::Enumeration;
-pub(crate) use self::design::Oversize;
+pub use self::design::Oversize;
 use self::exchange::{Exchange, Purpose};
 use super::config::{ENGINE_STATUS_WAIT, LinkConfig, Transport};
 use super::connection::Cut;
@@ -35,27 +35,40 @@ use crate::wire::poll;
 use crate::wire::qrc::{ControlChange, EngineState, EngineStatus, code, notification};
 
 /// What a caller gets.
-pub(crate) type Answer = Result<Box<RawValue>, CommandError>;
+pub type Answer = Result<Box<RawValue>, CommandError>;
 
 /// What the driver has to know.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Event {
+pub enum Event {
     /// State, engine or groups are not what they were.
     Moved,
     /// The Core answered one of the link's own questions.
     Proof,
     /// How long a poll or probe took.
     RoundTrip(Duration),
-    /// The design runs here, and the session may be engaged. `took_over` if the Core was a standby until now.
-    Ready { took_over: bool },
+    /// The design runs here, and the session may be engaged.
+    Ready {
+        /// Whether the Core was a standby before.
+        took_over: bool,
+    },
     /// The design does not run here any more.
     Unready,
     /// Everything known is fresh.
-    Live { components: usize, controls: usize },
+    Live {
+        /// Components of the design.
+        components: usize,
+        /// Controls in change groups.
+        controls: usize,
+    },
     /// A frame could not be read.
     Garbage,
     /// The connection is of no use any more.
-    Ended { refused: bool, fault: String },
+    Ended {
+        /// Whether the Core refused key or PIN.
+        refused: bool,
+        /// Why, in words for a person.
+        fault: String,
+    },
 }
 
 #[derive(Debug)]
@@ -77,7 +90,7 @@ enum Phase {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     config: Arc<LinkConfig>,
     transport: Transport,
     phase: Phase,
@@ -88,6 +101,12 @@ pub(crate) struct Session {
     exchange: Exchange,
     groups: Groups,
     oversize: Oversize,
+    /// Components of the design whose controls the Core does not tell, with the reason.
+    unlisted: Vec<String>,
+    /// When to learn the design again because of them.
+    relearn: Option<Instant>,
+    /// How often that was done.
+    relearnt: usize,
     watched: BTreeSet<ControlRef>,
     events: VecDeque<Event>,
     logons: u8,
@@ -96,7 +115,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session on a connection that was just made.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         config: Arc<LinkConfig>,
         transport: Transport,
         oversize: Oversize,
@@ -123,6 +143,9 @@ impl Session {
             components: 0,
             groups: Groups::new(pace),
             oversize,
+            unlisted: Vec::new(),
+            relearn: None,
+            relearnt: 0,
             watched: BTreeSet::new(),
             events: VecDeque::new(),
             logons: 0,
@@ -131,7 +154,7 @@ impl Session {
     }
 
     /// A frame arrived.
-    pub(crate) fn frame(&mut self, now: Instant, text: &str, sink: &dyn ChangeSink) {
+    pub fn frame(&mut self, now: Instant, text: &str, sink: &dyn ChangeSink) {
         if self.has_ended() {
             return;
         }
@@ -147,13 +170,13 @@ impl Session {
     }
 
     /// Something arrived that cannot be a frame.
-    pub(crate) fn noise(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn noise(&mut self, now: Instant, sink: &dyn ChangeSink) {
         self.exchange.heard(now);
         self.garbage(now, sink);
     }
 
     /// A sign of life without content.
-    pub(crate) fn beat(&mut self, now: Instant) {
+    pub fn beat(&mut self, now: Instant) {
         self.exchange.heard(now);
     }
 
@@ -279,7 +302,7 @@ impl Session {
     }
 
     /// Time has passed.
-    pub(crate) fn timeout(&mut self, now: Instant, sink: &dyn ChangeSink) {
+    pub fn timeout(&mut self, now: Instant, sink: &dyn ChangeSink) {
         self.await_engine(now, sink);
         if self.has_ended() {
             return;
@@ -293,6 +316,10 @@ impl Session {
             if self.has_ended() {
                 return;
             }
+        }
+        if self.relearn_at().is_some_and(|at| at <= now) {
+            self.relearnt += 1;
+            self.begin_design(now, sink);
         }
         if self.groups.tick(now) {
             tracing::info!("The Core stopped pushing changes: it is polled instead");
@@ -335,7 +362,7 @@ impl Session {
     }
 
     /// The connection ended by itself.
-    pub(crate) fn cut(&mut self, now: Instant, cut: &Cut, sink: &dyn ChangeSink) {
+    pub fn cut(&mut self, now: Instant, cut: &Cut, sink: &dyn ChangeSink) {
         if matches!(cut, Cut::Oversize) {
             self.note_oversize();
         }
@@ -361,17 +388,18 @@ impl Session {
     }
 
     /// The next frame for the wire.
-    pub(crate) fn transmit(&mut self, now: Instant) -> Option<String> {
+    pub fn transmit(&mut self, now: Instant) -> Option<String> {
         self.exchange.transmit(now)
     }
 
     /// The next thing that the driver has to know.
-    pub(crate) fn event(&mut self) -> Option<Event> {
+    pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     /// When [`Session::timeout`] has something to do.
-    pub(crate) fn next_deadline(&self) -> Instant {
+    #[must_use]
+    pub fn next_deadline(&self) -> Instant {
         let mut deadline = self.exchange.next_deadline();
         if let Phase::AwaitEngine { until, asked } = self.phase {
             let next = if asked {
@@ -380,6 +408,9 @@ impl Session {
                 until - ENGINE_STATUS_WAIT / 2
             };
             deadline = deadline.min(next);
+        }
+        if let Some(at) = self.relearn_at() {
+            deadline = deadline.min(at);
         }
         // Without room for a question, an answer comes first.
         if self.asks_groups() && self.exchange.has_room() {
@@ -391,7 +422,9 @@ impl Session {
         deadline
     }
 
-    pub(crate) fn state(&self) -> LinkState {
+    /// The phase, as others are shown it.
+    #[must_use]
+    pub fn state(&self) -> LinkState {
         match &self.phase {
             Phase::AwaitEngine { .. } => LinkState::AwaitEngineStatus,
             Phase::LoggingOn | Phase::Checking => LinkState::LoggingOn,
@@ -422,7 +455,13 @@ impl Session {
         &self.oversize
     }
 
-    pub(crate) const fn has_ended(&self) -> bool {
+    pub(crate) fn unlisted(&self) -> &[String] {
+        &self.unlisted
+    }
+
+    /// Whether it is over: nothing moves it any more.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
 

@@ -65,7 +65,7 @@ impl Session {
     }
 
     /// Lets exactly these controls be polled fast.
-    pub(crate) fn watch(&mut self, now: Instant, wanted: BTreeSet<ControlRef>) {
+    pub fn watch(&mut self, now: Instant, wanted: BTreeSet<ControlRef>) {
         self.watched = wanted;
         if matches!(self.phase, Phase::Live) {
             self.groups.watch(now, &self.watched);

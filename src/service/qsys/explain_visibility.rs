@@ -147,8 +147,17 @@ fn subject(
     let Some(component) = component else {
         return Ok(named_control(core, control.unwrap_or_default(), reasons));
     };
+    // Its name is known, and nothing of what is in it.
+    if link
+        .oversize_components
+        .iter()
+        .any(|known| known == component)
+    {
+        reasons.push(oversize(component));
+        return Ok(false);
+    }
     let Some(view) = resolve::find_component(core, component)? else {
-        missing_component(core, component, link, reasons);
+        missing_component(core, component, reasons);
         return Ok(false);
     };
     let Some(control) = control else {
@@ -157,7 +166,9 @@ fn subject(
             Certain,
             format!(
                 "`{}` is visible: a {} with {} controls.",
-                view.name, view.kind, view.controls
+                view.name,
+                shown_text(&view.kind),
+                view.controls
             ),
             &[],
         ));
@@ -229,16 +240,19 @@ fn named_control(core: &Core, control: &str, reasons: &mut Vec<Reason>) -> bool 
     }
 }
 
-fn missing_component(core: &Core, name: &str, link: &LinkStatus, reasons: &mut Vec<Reason>) {
-    if link.oversize_components.iter().any(|known| known == name) {
-        reasons.push(reason(
-            "OVERSIZE",
-            Certain,
-            format!("`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.", shown_text(name)),
-            &["In Q-SYS Designer split the component, or shorten the script in it."],
-        ));
-        return;
-    }
+fn oversize(name: &str) -> Reason {
+    reason(
+        "OVERSIZE",
+        Certain,
+        format!(
+            "`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.",
+            shown_text(name)
+        ),
+        &["In Q-SYS Designer split the component, or shorten the script in it."],
+    )
+}
+
+fn missing_component(core: &Core, name: &str, reasons: &mut Vec<Reason>) {
     let diff = core.mirror.last_diff();
     if diff.is_some_and(|diff| diff.components_vanished.iter().any(|gone| gone == name)) {
         reasons.push(reason(

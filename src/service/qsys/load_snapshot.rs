@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::{self, Head};
+use super::answer::{self, Head, shown_text};
 use super::get_controls::from_core;
 use super::list_snapshots::{CONTROLLER, Slot, State, slots};
 use super::set_controls::{reason, trigger};
@@ -131,7 +131,8 @@ fn controller(core: &Core, bank: &str) -> Result<Option<ComponentView>, ToolFaul
             "bank",
             format!(
                 "`{}` is a {}, not a snapshot controller",
-                view.name, view.kind
+                view.name,
+                shown_text(&view.kind)
             ),
             "Take a bank from qsys_list_snapshots.",
         )),

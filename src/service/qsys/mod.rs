@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::answer::{Head, shown_text};
+pub(crate) use self::text::clean;
 use super::{Effect, FaultCode, Service, Tool, ToolAnswer, ToolCall, ToolFault};
 use crate::guard::Scope;
 use crate::limits::WAITS_MAX;

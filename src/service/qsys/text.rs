@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// The text without what cannot be seen: control characters (line ends and tabs become spaces), marks that turn the direction of
 /// writing, zero-width characters, and the tag characters in which text can be hidden from people but not from models.
-pub(super) fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text
         .chars()
         .any(|character| character.is_control() || is_hidden(character))

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::slot::{
     DIRTY, HAS_EXTRA, MAY_BE_METER, METER, Meta, NAMED, NEW, REPORTED, SEEN, STATE, USED,
 };
-use super::table::{Component, Report, Table, at, cut};
+use super::table::{Component, Report, Room, Table, at, cut};
 use crate::limits::DIFF_NAMES_MAX;
 use crate::model::control::{ControlKind, Direction};
 use crate::model::name::{ComponentName, ControlName};
@@ -63,7 +63,7 @@ impl Table {
         self.engine = Some(engine.clone());
         self.linked = Some(now);
         self.is_telling = true;
-        self.is_swept = false;
+        self.room = Room::ToMake;
         self.refused = 0;
         if is_other {
             self.void();
@@ -92,7 +92,7 @@ impl Table {
                 self.side.clear(id);
             }
             slot.text = CompactString::const_new("");
-            slot.set(STATE | METER | DIRTY | HAS_EXTRA, false);
+            slot.set(STATE | METER | MAY_BE_METER | DIRTY | HAS_EXTRA, false);
         }
         self.side.sweep();
     }
@@ -217,7 +217,10 @@ impl Table {
         };
         let slot = self.slots.get_mut(at(id))?;
         let is_described_anew = slot.meta != meta;
-        slot.meta = meta;
+        if is_described_anew {
+            slot.meta = meta;
+            slot.set(METER | MAY_BE_METER, false);
+        }
         slot.set(SEEN | meter, true);
         if is_described_anew {
             self.mark_dirty(id);
@@ -227,7 +230,7 @@ impl Table {
 
     /// Drops what an earlier design left and this one has not named so far. False when there is nothing to drop.
     fn make_room(&mut self) -> bool {
-        if !self.is_replacing || std::mem::replace(&mut self.is_swept, true) {
+        if !self.is_replacing || std::mem::replace(&mut self.room, Room::Made) == Room::Made {
             return false;
         }
         let before = (self.controls(), self.component_names.len());

@@ -34,6 +34,8 @@ pub(in crate::store) const RECORDS_PER_BATCH: usize = 256;
 pub(in crate::store) struct Owing {
     /// The numbers mean something in this generation only.
     generation: u64,
+    /// Another design ended since [`Mirror::debt`] was asked: nothing else here counts.
+    pub(in crate::store) everything: bool,
     engine: bool,
     components: Vec<u16>,
     metas: Vec<u16>,
@@ -87,6 +89,7 @@ impl Mirror {
         let used = |(id, slot): (u32, &super::slot::Slot)| slot.has(USED).then_some(id);
         Owing {
             generation: table.generation,
+            everything: true,
             engine: table.engine.is_some(),
             components: table.component_names.ids().map(|(id, _)| id).collect(),
             metas: table.metas.ids().map(|(id, _)| id).collect(),
@@ -185,6 +188,9 @@ impl Table {
     }
 
     pub(super) fn take_owed(&mut self) -> Owing {
+        if self.is_replacing {
+            return Owing::default();
+        }
         let owed = std::mem::take(&mut self.owed);
         for id in &owed.controls {
             if let Some(slot) = self.slots.get_mut(at(*id)) {
@@ -193,6 +199,7 @@ impl Table {
         }
         Owing {
             generation: self.generation,
+            everything: owed.everything,
             engine: owed.engine,
             components: self.component_names.take_unsaved(),
             metas: self.metas.take_unsaved(),

@@ -50,6 +50,13 @@ pub(super) struct Owed {
     pub(super) everything: bool,
 }
 
+/// Whether what the design being told has not named was dropped already: looking for room takes long and finds none twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    ToMake,
+    Made,
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) slots: Vec<Slot>,
@@ -72,8 +79,7 @@ pub(super) struct Table {
     pub(super) is_telling: bool,
     /// The design being told replaces another one, whose state is void.
     pub(super) is_replacing: bool,
-    /// What the design being told has not named is gone already: there is no more room to be made, and looking for it takes long.
-    pub(super) is_swept: bool,
+    pub(super) room: Room,
     /// When the present link began to tell, while there is one.
     pub(super) linked: Option<Instant>,
     pub(super) confirmed: Option<Instant>,
@@ -130,7 +136,7 @@ impl Table {
             engine: None,
             is_telling: false,
             is_replacing: false,
-            is_swept: false,
+            room: Room::ToMake,
             linked: None,
             confirmed: None,
             is_all_live: false,
