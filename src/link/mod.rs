@@ -16,6 +16,7 @@ mod pending;
 pub mod pin;
 pub mod session;
 pub mod status;
+mod talk;
 mod watch;
 
 use std::sync::Arc;

@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, jittered};
 use super::config::{CoreAddress, LASTED, LinkConfig, REFUSED_PAUSE, RETRY_FIRST, TlsTrust};
-use super::connection::{Connection, Cut, Inbound};
+use super::connection::{Cut, Inbound};
 use super::dial::{Connected, Dial, Route, close};
 use super::error::{CommandError, ConnectError};
 use super::session::{Answer, Event, Oversize, SOON, Session};
 use super::status::{BreakerState, LinkState, LinkStatus};
+use super::talk::{Age, Talk};
 use crate::base::backoff::{Backoff, random_unit};
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlRef;
@@ -31,22 +32,6 @@ enum Work {
     Probing(BoxFuture<'static, bool>),
     Dialling(BoxFuture<'static, Result<Connected, ConnectError>>),
     Connected(Box<Talk>),
-}
-
-struct Talk {
-    connection: Connection,
-    session: Session,
-    /// It was live at some time.
-    was_live: bool,
-    age: Age,
-}
-
-/// How long a connection has been what it was made for: live, or a standby's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Age {
-    Unsettled,
-    Since(Instant),
-    Lasted,
 }
 
 /// Something that became ready by itself.
@@ -111,7 +96,9 @@ impl Peer {
             Work::Resting(_) => Poll::Pending,
             Work::Probing(probe) => probe.as_mut().poll(cx).map(Progress::Probed),
             Work::Dialling(dial) => dial.as_mut().poll(cx).map(Progress::Dialled),
-            Work::Connected(talk) => talk.poll(cx),
+            Work::Connected(talk) => talk
+                .poll(cx)
+                .map(|heard| heard.map_or_else(Progress::Cut, Progress::Heard)),
         }
     }
 
@@ -542,37 +529,6 @@ impl Peer {
         }
         if let Work::Connected(talk) = self.work {
             close(talk.connection).await;
-        }
-    }
-}
-
-impl Talk {
-    /// Writes what can be written, then reads what has arrived. Nothing is lost when this is called again instead of awaited.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
-        if let Err(cut) = self.write(cx) {
-            return Poll::Ready(Progress::Cut(cut));
-        }
-        self.connection
-            .as_mut()
-            .poll_next(cx)
-            .map(|read| match read {
-                Some(Ok(inbound)) => Progress::Heard(inbound),
-                Some(Err(cut)) => Progress::Cut(cut),
-                None => Progress::Cut(Cut::Closed(String::new())),
-            })
-    }
-
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
-        while let Poll::Ready(ready) = self.connection.as_mut().poll_ready(cx) {
-            ready?;
-            let Some(frame) = self.session.transmit(Instant::now()) else {
-                break;
-            };
-            self.connection.as_mut().start_send(frame)?;
-        }
-        match self.connection.as_mut().poll_flush(cx) {
-            Poll::Ready(flushed) => flushed,
-            Poll::Pending => Ok(()),
         }
     }
 }

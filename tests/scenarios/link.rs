@@ -14,20 +14,20 @@ use tokio::time::{Instant, sleep};
 
 use crate::bed::{Bed, control, set};
 
-const GAIN: &str = "Hall A Gain/gain";
+pub(crate) const GAIN: &str = "Hall A Gain/gain";
 
-fn venue_core() -> SimCore {
+pub(crate) fn venue_core() -> SimCore {
     SimCore::new(venue(), Options::default())
 }
 
-fn over(transport: Transport) -> LinkConfig {
+pub(crate) fn over(transport: Transport) -> LinkConfig {
     LinkConfig {
         transport,
         ..LinkConfig::default()
     }
 }
 
-const fn secs(secs: u64) -> Duration {
+pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
@@ -131,7 +131,7 @@ async fn core_reboots_for_90_seconds() {
     );
     sim.set_value("Hall A Gain", "gain", -42.0);
     bed.reaches(LinkState::Live, secs(180)).await;
-    assert!(begun.elapsed() <= secs(90 + 45), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() <= secs(90 + 15), "{:?}", begun.elapsed());
     assert_eq!(bed.breaker(), BreakerState::Closed);
     assert!((bed.sink.value(GAIN).unwrap() + 42.0).abs() < 1e-6);
     assert!(bed.network.dialled_since(begun) < 60);
@@ -177,9 +177,9 @@ async fn core_boots_slowly_and_closes_what_it_accepts_for_3_minutes() {
         .await;
     sleep(secs(175).saturating_sub(begun.elapsed())).await;
     let attempts = bed.link.status().attempts;
-    assert!(attempts < 20, "{attempts} attempts on a Core that boots");
-    bed.reaches(LinkState::Live, secs(70)).await;
-    assert!(begun.elapsed() <= secs(245));
+    assert!(attempts < 30, "{attempts} attempts on a Core that boots");
+    bed.reaches(LinkState::Live, secs(25)).await;
+    assert!(begun.elapsed() <= secs(180 + 15), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -242,92 +242,6 @@ async fn design_pushed_with_renamed_components() {
     bed.reaches(LinkState::Live, secs(10)).await;
     assert!(bed.sink.components().contains("Salle A") && !bed.sink.components().contains("Saal A"));
     assert_eq!(bed.link.status().drops, 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn standby_switch_with_writes_in_flight() {
-    let (first, second) = SimCore::pair(venue(), Options::default());
-    let bed = Bed::with(&[("a", &first), ("b", &second)], over(Transport::Ws));
-    bed.reaches(LinkState::Live, secs(10)).await;
-    let states = |bed: &Bed| {
-        bed.link
-            .status()
-            .peers
-            .iter()
-            .map(|peer| (peer.address.clone(), peer.state))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(
-        states(&bed),
-        [
-            ("a".into(), LinkState::Live),
-            ("b".into(), LinkState::Standby)
-        ]
-    );
-    first.slow_replies(Duration::from_millis(800));
-    let mut writes = JoinSet::new();
-    for number in 0..5_u8 {
-        let link = bed.link.clone();
-        writes.spawn(async move { set(&link, "Hall A Gain", "gain", -f64::from(number)).await });
-    }
-    sleep(Duration::from_millis(100)).await;
-    first.outage(rackhand::sim::Outage {
-        refuse: secs(600),
-        ..Default::default()
-    });
-    while let Some(outcome) = writes.join_next().await {
-        let outcome = outcome.unwrap();
-        assert!(
-            matches!(outcome, Ok(_) | Err(CommandError::OutcomeUnknown { .. })),
-            "{outcome:?}"
-        );
-    }
-    bed.sees(secs(10), |status| {
-        status.address == "b" && status.state == LinkState::Live
-    })
-    .await;
-    assert!(first.writes().len() <= 5);
-    assert_eq!(second.writes().len(), 0, "nothing is sent a second time");
-    bed.set("Hall A Gain", "gain", -25.0).await.unwrap();
-    bed.hears(GAIN, -25.0, secs(1)).await;
-    assert_eq!(second.writes().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pair_that_changes_roles_on_living_connections_is_followed() {
-    let (first, second) = SimCore::pair(venue(), Options::default());
-    let bed = Bed::with(&[("a", &first), ("b", &second)], over(Transport::Ws));
-    bed.reaches(LinkState::Live, secs(10)).await;
-    for (address, other) in [("b", &first), ("a", &second)] {
-        other.switch_over();
-        bed.sees(secs(10), |status| {
-            status.address == address && status.state == LinkState::Live
-        })
-        .await;
-        bed.set("Hall A Gain", "gain", -8.0).await.unwrap();
-    }
-    assert_eq!(
-        (first.connections_seen(), second.connections_seen()),
-        (1, 1)
-    );
-    assert_eq!((first.writes().len(), second.writes().len()), (1, 1));
-    assert_eq!(bed.sink.stale(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_single_core_on_standby_takes_no_commands() {
-    let sim = venue_core();
-    let bed = Bed::live(&sim).await;
-    sim.standby(true);
-    bed.reaches(LinkState::Standby, secs(5)).await;
-    assert_eq!(
-        bed.set("Hall A Gain", "gain", 0.0).await,
-        Err(CommandError::Standby)
-    );
-    sleep(secs(300)).await;
-    assert_eq!(bed.link.status().drops, 0, "a standby is kept connected");
-    sim.standby(false);
-    bed.reaches(LinkState::Live, secs(5)).await;
 }
 
 #[tokio::test(start_paused = true)]

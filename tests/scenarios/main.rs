@@ -4,3 +4,4 @@
 
 mod bed;
 mod link;
+mod pair;
