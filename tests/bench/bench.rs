@@ -4,6 +4,18 @@
 //! busy machine changes little; what is time on the clock says so. A figure that falls short is printed, never a failure: only what
 //! does not work is one.
 
+#![expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::similar_names,
+    reason = "figures are rounded for people, and a fault in a measurement ends it"
+)]
+
 mod back;
 mod call;
 mod child;
@@ -93,7 +105,7 @@ fn run(arguments: &[String]) -> Result<()> {
                         .context("--only needs names")?
                         .split(',')
                         .collect(),
-                )
+                );
             }
             other => bail!("{other} is no option; there are --short and --only ROW,…"),
         }

@@ -91,7 +91,7 @@ async fn work(folder: &Path, changes: usize, idle: Duration) -> Result<()> {
     let status = opened.store.watch_status();
     tasks.spawn(opened.store.run(stop.clone()));
     let settled = || async {
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         let status = status.borrow().clone();
         ensure!(
             status.queue == 0 && status.fault.is_none(),

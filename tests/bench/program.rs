@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::load::Client;
 
 /// How long anything may take that is only waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running `rackhand`. It is killed when this is dropped.
 #[derive(Debug)]

@@ -199,11 +199,6 @@ impl Session {
         let name = &component.name;
         let raw = match outcome {
             Ok(raw) => raw,
-            // It was listed a moment ago and is gone: another design is on its way.
-            Err(error) if error.code == code::UNKNOWN_COMPONENT => {
-                tracing::warn!("The Core does not know component {name} any more");
-                return;
-            }
             Err(error) => return self.controls_refused(now, at, &error.to_string(), sink),
         };
         match serde_json::from_str::<Controls<'_>>(raw.get()) {
