@@ -6,14 +6,19 @@ use tokio::sync::watch;
 use crate::base::shutdown::Stop;
 use crate::http::{HealthSource, Level, Verdict};
 use crate::link::{Link, LinkState};
+use crate::safety::Policy;
 use crate::service::qsys::{Core, clean};
 use crate::store::{Mirror, StoreStatus};
 use std::sync::Arc;
+
+/// Patterns named in one complaint.
+const PATTERNS_SHOWN: usize = 10;
 
 /// Watches links, mirrors and the store.
 #[derive(Debug)]
 pub(super) struct Health {
     cores: Vec<Watched>,
+    policy: Arc<Policy>,
     store: watch::Receiver<StoreStatus>,
     stop: Stop,
 }
@@ -26,7 +31,12 @@ struct Watched {
 }
 
 impl Health {
-    pub(super) fn new(cores: &[Core], store: watch::Receiver<StoreStatus>, stop: Stop) -> Self {
+    pub(super) fn new(
+        cores: &[Core],
+        policy: Arc<Policy>,
+        store: watch::Receiver<StoreStatus>,
+        stop: Stop,
+    ) -> Self {
         let cores = cores.iter().map(|core| Watched {
             name: core.name.to_string(),
             link: core.link.clone(),
@@ -34,6 +44,7 @@ impl Health {
         });
         Self {
             cores: cores.collect(),
+            policy,
             store,
             stop,
         }
@@ -55,7 +66,7 @@ impl Health {
             let refused = core.mirror.status().refused;
             if refused > 0 {
                 complaints.push(format!(
-                    "{refused} components or controls of {} are not mirrored",
+                    "Components and controls of {} that are not mirrored: {refused}",
                     core.name
                 ));
             }
@@ -73,6 +84,20 @@ impl Health {
                     core.name
                 ));
             }
+        }
+        let mirrors: Vec<_> = self.cores.iter().map(|core| &*core.mirror).collect();
+        let idle = self.policy.patterns_without_match(&mirrors);
+        if !idle.is_empty() {
+            let named: Vec<_> = idle.iter().take(PATTERNS_SHOWN).cloned().collect();
+            let more = if idle.len() > named.len() {
+                ", ..."
+            } else {
+                ""
+            };
+            complaints.push(format!(
+                "Safety rules that fit no control of the running design, so that they hold nothing: {}{more}.",
+                named.join(", ")
+            ));
         }
         let store = self.store.borrow();
         complaints.extend(
@@ -129,10 +154,18 @@ impl HealthSource for Health {
             })
         });
         let store = self.store.borrow();
+        let flushed = store.last_flush.map(|at| at.elapsed().as_millis());
+        let flushed = flushed.and_then(|millis| u64::try_from(millis).ok());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cores": cores.collect::<Vec<_>>(),
-            "store": { "queue": store.queue, "errors": store.errors, "bytes": store.bytes, "fault": store.fault },
+            "store": {
+                "queue": store.queue,
+                "errors": store.errors,
+                "bytes": store.bytes,
+                "fault": store.fault,
+                "flushed_ms": flushed,
+            },
         })
     }
 }

@@ -196,7 +196,12 @@ impl Running {
             });
         }
 
-        let health = Arc::new(Health::new(&cores, store_status.clone(), stop.clone()));
+        let health = Arc::new(Health::new(
+            &cores,
+            Arc::clone(&policy),
+            store_status.clone(),
+            stop.clone(),
+        ));
         let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
         let server = Server::new(&services, server_info())?;
         let guard = Arc::new(guard);
@@ -292,6 +297,7 @@ fn policy(config: &Config) -> Result<Policy, Problems> {
     let rules = SafetyConfig {
         writes: rules.writes,
         protected: rules.protected.clone(),
+        snapshots: rules.snapshots,
         ceilings: ceilings.collect(),
     };
     Policy::new(&rules).map_err(|faults| {

@@ -134,6 +134,8 @@ pub struct SafetyRules {
     pub writes: bool,
     /// Patterns that no tool may write.
     pub protected: Vec<String>,
+    /// Whether snapshots may be recalled although rules exist.
+    pub snapshots: bool,
     /// Highest values by pattern.
     pub ceilings: Vec<CeilingRule>,
 }

@@ -213,6 +213,7 @@ fn read_safety(table: Table, problems: &mut Problems) -> SafetyRules {
     let mut section = Section::new("safety", table, problems);
     let writes = section.flag("writes");
     let protected = section.texts("protected", PROTECTED_PATTERNS_MAX);
+    let snapshots = section.flag("snapshots");
     let tables = section.tables("ceiling", CEILINGS_MAX);
     let mut ceilings = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
@@ -225,6 +226,7 @@ fn read_safety(table: Table, problems: &mut Problems) -> SafetyRules {
     SafetyRules {
         writes,
         protected,
+        snapshots,
         ceilings,
     }
 }

@@ -237,14 +237,30 @@ pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(inner))
 }
 
+/// Digits of the longest number that is taken as an id: readers of JSON that know floats alone refuse more than 308.
+const ID_DIGITS_MAX: usize = 100;
+
+/// Whether it is a string or an integer, and such that every reader of the answer can read it back: an escape of half a character,
+/// which JSON allows, makes some refuse the whole answer.
 fn is_id(raw: &str) -> bool {
+    if raw.starts_with('"') {
+        return !raw.contains('\\') || serde_json::from_str::<String>(raw).is_ok();
+    }
     let digits = raw.strip_prefix('-').unwrap_or(raw);
-    raw.starts_with('"') || (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    (1..=ID_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_some_reader_could_not_read_back_is_refused() {
+        for id in [r#""\ud800""#.to_owned(), "9".repeat(400)] {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            assert!(Message::parse(body.as_bytes()).is_err(), "{id}");
+        }
+    }
 
     #[test]
     fn parts_are_found_in_any_order_and_ids_of_any_legal_kind_are_kept() {

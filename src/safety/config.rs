@@ -9,6 +9,8 @@ pub struct SafetyConfig {
     /// slashes included, `?` for one character, `[ab]` and `{mute,bypass}` for a choice. Case does not matter, and `_` and `.` count as
     /// the same. A pattern without a slash also covers every control of a component of that name.
     pub protected: Vec<String>,
+    /// Whether snapshots may be recalled although rules exist: the Core does not tell what a snapshot moves.
+    pub snapshots: bool,
     /// Highest values. All ceilings whose pattern fits a control hold.
     pub ceilings: Vec<Ceiling>,
 }

@@ -46,6 +46,13 @@ pub(super) fn folded(control: &ControlRef) -> String {
     fold(&control.to_string())
 }
 
+/// Whether a pattern is meant for the triggers of snapshots, by its text.
+pub(super) fn is_of_snapshots(text: &str) -> bool {
+    let folded = fold(text);
+    let control = folded.rsplit('/').next().unwrap_or_default();
+    folded.contains('/') && control.starts_with("load.")
+}
+
 fn compile(text: &str) -> Result<GlobMatcher, String> {
     GlobBuilder::new(text)
         .literal_separator(false)

@@ -1,15 +1,19 @@
 //! The rules, compiled, and the one function that applies them in order.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use compact_str::CompactString;
+use parking_lot::Mutex;
 
 use super::config::{ConfigFault, SafetyConfig};
 use super::pattern::{self, Pattern};
-use super::refusal::Refusal;
-use crate::limits::RAMP_MAX_SECS;
+use super::reach::{self, Beside};
+use super::refusal::{Refusal, number};
+use crate::limits::{COMPONENTS_MAX, RAMP_MAX_SECS};
 use crate::model::control::{ControlKind, Direction};
 use crate::model::name::ControlRef;
+use crate::store::mirror::Mirror;
 use crate::store::view::ControlView;
 
 /// Values closer than this are the same: positions and values cross the wire in single precision.
@@ -64,6 +68,8 @@ pub struct Present<'a> {
 pub struct Proposal<'a> {
     /// The control as the mirror knows it.
     pub control: &'a ControlView,
+    /// What stands beside it, as [`Policy::needs_beside`] says.
+    pub beside: &'a Beside,
     /// What to write.
     pub write: &'a Write,
     /// Seconds until the new value is reached; 0 is at once.
@@ -81,6 +87,7 @@ struct Rule {
 #[derive(Debug)]
 struct Limit {
     pattern: Pattern,
+    text: String,
     max_value: f64,
     max_step_up: Option<f64>,
 }
@@ -90,8 +97,14 @@ struct Limit {
 pub struct Policy {
     writes: bool,
     protected: Vec<Rule>,
+    snapshots: bool,
     ceilings: Vec<Limit>,
+    /// The answer of [`Policy::patterns_without_match`] and the designs that it was found for.
+    unmatched: Mutex<Option<Unmatched>>,
 }
+
+/// Generation, components and controls of each mirror, and the patterns that fit nothing there.
+type Unmatched = (Vec<(u64, usize, usize)>, Arc<[String]>);
 
 impl Policy {
     /// Compiles the rules.
@@ -127,6 +140,7 @@ impl Policy {
             match Pattern::new(&ceiling.pattern) {
                 Ok(pattern) => ceilings.push(Limit {
                     pattern,
+                    text: ceiling.pattern.clone(),
                     max_value: ceiling.max_value,
                     max_step_up: ceiling.max_step_up,
                 }),
@@ -137,7 +151,9 @@ impl Policy {
             Ok(Self {
                 writes: config.writes,
                 protected,
+                snapshots: config.snapshots,
                 ceilings,
+                unmatched: Mutex::new(None),
             })
         } else {
             Err(faults)
@@ -188,6 +204,91 @@ impl Policy {
         }
     }
 
+    /// The rule that forbids recalling a snapshot, whose trigger is or would be called `load`; the writes switch aside.
+    #[must_use]
+    pub fn snapshot_rule(&self, load: &ControlRef) -> Option<Refusal> {
+        let own = self.protection(load).map(|pattern| Refusal::Protected {
+            pattern: pattern.to_owned(),
+        });
+        let has_rules = !self.protected.is_empty() || !self.ceilings.is_empty();
+        own.or_else(|| (has_rules && !self.snapshots).then_some(Refusal::SnapshotUnseen))
+    }
+
+    /// Judges the recall of a snapshot that no visible controller offers.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WritesOff`], [`Refusal::Protected`] or [`Refusal::SnapshotUnseen`].
+    pub fn admit_snapshot(&self, load: &ControlRef) -> Result<(), Refusal> {
+        if !self.writes {
+            return Err(Refusal::WritesOff);
+        }
+        self.snapshot_rule(load).map_or(Ok(()), Err)
+    }
+
+    /// Whether [`Policy::judge`] looks at the controls beside the one to be written: those take a copy of the whole component.
+    #[must_use]
+    pub fn needs_beside(&self, control: &ControlView) -> bool {
+        !self.ceilings.is_empty() && reach::is_stepper(control)
+    }
+
+    /// The patterns that fit no control of any design here: a slip of the pen, or a name that is gone, whose rule holds nothing. Empty
+    /// until every Core's design is known. Snapshots (`Bank/load.*`) are left out, since a bank need not show.
+    #[must_use]
+    pub fn patterns_without_match(&self, mirrors: &[&Mirror]) -> Arc<[String]> {
+        let designs: Vec<_> = mirrors
+            .iter()
+            .map(|mirror| mirror.status())
+            .map(|status| (status.generation, status.components, status.controls))
+            .collect();
+        if designs.iter().any(|(_, components, _)| *components == 0) {
+            return Arc::new([]);
+        }
+        let mut kept = self.unmatched.lock();
+        if let Some((known, patterns)) = kept.as_ref()
+            && *known == designs
+        {
+            return Arc::clone(patterns);
+        }
+        let patterns = self.look_for_matches(mirrors);
+        *kept = Some((designs, Arc::clone(&patterns)));
+        patterns
+    }
+
+    fn look_for_matches(&self, mirrors: &[&Mirror]) -> Arc<[String]> {
+        let mut protected: Vec<&Rule> = self
+            .protected
+            .iter()
+            .filter(|rule| !pattern::is_of_snapshots(&rule.text))
+            .collect();
+        let mut ceilings: Vec<&Limit> = self.ceilings.iter().collect();
+        let mut look = |controls: Vec<ControlView>| {
+            for control in controls {
+                if protected.is_empty() && ceilings.is_empty() {
+                    return;
+                }
+                let name = pattern::folded(&control.name);
+                protected.retain(|rule| !rule.pattern.fits(&name));
+                if has_level(&control.kind) {
+                    ceilings.retain(|limit| !limit.pattern.fits(&name));
+                }
+            }
+        };
+        for mirror in mirrors {
+            look(mirror.named_controls());
+            for component in mirror.components(&mut |_| true, 0, COMPONENTS_MAX).0 {
+                look(
+                    mirror
+                        .component_controls(&component.name)
+                        .unwrap_or_default(),
+                );
+            }
+        }
+        let protected = protected.into_iter().map(|rule| &rule.text);
+        let ceilings = ceilings.into_iter().map(|limit| &limit.text);
+        protected.chain(ceilings).cloned().collect()
+    }
+
     /// Whether [`Policy::judge`] will ask for a fresh reading.
     #[must_use]
     pub fn needs_present(&self, proposal: &Proposal<'_>) -> bool {
@@ -200,7 +301,7 @@ impl Policy {
     }
 
     /// Judges a write. The order is fixed, and the first rule that it breaks answers: writes switch, protected patterns, direction,
-    /// form and range, ceilings, shortened texts, expectation, ramp.
+    /// what else the write may move, form and range, ceilings, shortened texts, expectation, ramp.
     ///
     /// # Errors
     ///
@@ -215,6 +316,7 @@ impl Policy {
         if control.direction == Direction::ReadOnly {
             return Err(Refusal::ReadOnly);
         }
+        self.reaches_no_further(proposal)?;
         form_and_range(control, proposal.write)?;
         for limit in self.limits(&control.name, &control.kind) {
             under_ceiling(limit, control, proposal.write, present)?;
@@ -226,23 +328,70 @@ impl Policy {
         ramp_fits(proposal)
     }
 
+    /// Refuses what may move other controls than the one that it names, past the rules for those.
+    fn reaches_no_further(&self, proposal: &Proposal<'_>) -> Result<(), Refusal> {
+        let control = proposal.control;
+        if reach::is_snapshot_trigger(control, proposal.beside)
+            && let Some(refusal) = self.snapshot_rule(&control.name)
+        {
+            return Err(refusal);
+        }
+        if self.ceilings.is_empty() {
+            return Ok(());
+        }
+        if control.name.component.is_none() {
+            let has_own = self.fitting(&control.name).next().is_some();
+            return if has_own || reach::is_surely_no_level(control, proposal.write) {
+                Ok(())
+            } else {
+                Err(Refusal::MayStandForCeiling)
+            };
+        }
+        if !reach::is_stepper(control) {
+            return Ok(());
+        }
+        let mut others = proposal.beside.controls.iter();
+        let moved = others.find_map(|other| {
+            let max = (!reach::is_stepper(other))
+                .then(|| self.ceiling(&other.name, &other.kind))
+                .flatten()?;
+            Some((other, max))
+        });
+        match moved {
+            Some((other, max)) => Err(Refusal::StepsPastCeiling {
+                control: other.name.to_string(),
+                max,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The ceilings over a control that has a level.
     fn limits<'a>(
         &'a self,
         control: &ControlRef,
         kind: &ControlKind,
     ) -> impl Iterator<Item = &'a Limit> + use<'a> {
-        let has_level = !matches!(
-            kind,
-            ControlKind::Boolean
-                | ControlKind::Trigger
-                | ControlKind::StateTrigger
-                | ControlKind::Text
-        );
-        let name = (has_level && !self.ceilings.is_empty()).then(|| pattern::folded(control));
+        has_level(kind)
+            .then(|| self.fitting(control))
+            .into_iter()
+            .flatten()
+    }
+
+    /// The ceilings whose pattern fits a name.
+    fn fitting<'a>(&'a self, control: &ControlRef) -> impl Iterator<Item = &'a Limit> + use<'a> {
+        let name = (!self.ceilings.is_empty()).then(|| pattern::folded(control));
         self.ceilings
             .iter()
             .filter(move |limit| name.as_ref().is_some_and(|name| limit.pattern.fits(name)))
     }
+}
+
+const fn has_level(kind: &ControlKind) -> bool {
+    !matches!(
+        kind,
+        ControlKind::Boolean | ControlKind::Trigger | ControlKind::StateTrigger | ControlKind::Text
+    )
 }
 
 fn is_numeric(control: &ControlView) -> bool {
@@ -407,7 +556,7 @@ fn is_where_expected(expect: &Expect, present: &Present<'_>) -> Result<(), Refus
         return Ok(());
     }
     let found = match present.value {
-        Some(value) => format!("{value} ({})", present.string),
+        Some(value) => format!("{} ({})", number(value), present.string),
         None => present.string.to_string(),
     };
     Err(Refusal::Moved { found })

@@ -1,5 +1,16 @@
 //! Why a write is not carried out.
 
+/// A number as people read it: very large and very small ones with an exponent, all others to a millionth, which is finer than the
+/// single precision in which Cores keep values.
+pub(crate) fn number(number: f64) -> String {
+    let size = number.abs();
+    if size != 0.0 && !(1e-6..1e9).contains(&size) {
+        format!("{number:e}")
+    } else {
+        ((number * 1e6).round() / 1e6).to_string()
+    }
+}
+
 /// Why a write is refused. The words that clients see are made where the tools are; this has the facts.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -12,6 +23,9 @@ pub enum Refusal {
         /// The first pattern that fits, as configured.
         pattern: String,
     },
+    /// Nobody knows what a snapshot moves, and rules exist that it could break.
+    #[error("nobody can tell whether a snapshot keeps to the rules of this box")]
+    SnapshotUnseen,
     /// The Core says that the control takes no writes.
     #[error("it is read only")]
     ReadOnly,
@@ -24,7 +38,7 @@ pub enum Refusal {
         hint: &'static str,
     },
     /// Outside the control's range.
-    #[error("{asked} is outside {low} to {high}")]
+    #[error("{} is outside {} to {}", number(*.asked), number(*.low), number(*.high))]
     OutOfRange {
         /// What was asked for.
         asked: f64,
@@ -40,7 +54,7 @@ pub enum Refusal {
         choices: Vec<String>,
     },
     /// Above a ceiling.
-    #[error("{asked} is above the ceiling of {max}")]
+    #[error("{} is above the ceiling of {}", number(*.asked), number(*.max))]
     AboveCeiling {
         /// What was asked for, in the control's unit.
         asked: f64,
@@ -48,13 +62,24 @@ pub enum Refusal {
         max: f64,
     },
     /// Too large a step upwards.
-    #[error("a step up of {step} is more than the {max} allowed at once")]
+    #[error("a step up of {} is more than the {} allowed at once", number(*.step), number(*.max))]
     StepTooLarge {
         /// The step asked for, in the control's unit.
         step: f64,
         /// The largest allowed.
         max: f64,
     },
+    /// The control moves another one of its component, which has a ceiling, by steps.
+    #[error("it moves `{control}` by steps, past the ceiling of {} that holds there", number(*.max))]
+    StepsPastCeiling {
+        /// A control of the component that has a ceiling.
+        control: String,
+        /// The ceiling, in that control's unit.
+        max: f64,
+    },
+    /// A named control that may stand for a control with a ceiling, while no ceiling has the named control's own name.
+    #[error("it may stand for a control with a ceiling, and no ceiling has its own name")]
+    MayStandForCeiling,
     /// A ceiling holds, but what the write amounts to cannot be told.
     #[error("a ceiling holds for it, and what this write amounts to cannot be told")]
     CannotBeJudged,
@@ -71,7 +96,7 @@ pub enum Refusal {
         found: String,
     },
     /// A ramp that is out of bounds.
-    #[error("a ramp takes 0 to {max} seconds")]
+    #[error("a ramp takes 0 to {} seconds", number(*.max))]
     RampOutOfRange {
         /// The longest, seconds.
         max: f64,

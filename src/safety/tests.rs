@@ -42,6 +42,7 @@ fn policy(protected: &[&str], ceilings: &[(&str, f64, Option<f64>)]) -> Policy {
     Policy::new(&SafetyConfig {
         writes: true,
         protected: protected.iter().map(ToString::to_string).collect(),
+        snapshots: false,
         ceilings: ceilings
             .iter()
             .map(|(pattern, max_value, max_step_up)| Ceiling {
@@ -65,6 +66,7 @@ fn present(value: f64, position: f64) -> Present<'static> {
 fn judge(policy: &Policy, control: &ControlView, write: &Write) -> Result<(), Refusal> {
     let proposal = Proposal {
         control,
+        beside: &Beside::default(),
         write,
         ramp_secs: 0.0,
         expect: None,
@@ -77,6 +79,7 @@ fn every_bad_rule_is_reported_with_its_place() {
     let faults = Policy::new(&SafetyConfig {
         writes: true,
         protected: vec!["ok/*".into(), String::new(), "[x".into()],
+        snapshots: false,
         ceilings: vec![Ceiling {
             pattern: "{".into(),
             max_value: f64::NAN,
@@ -203,6 +206,7 @@ fn near_an_end_of_its_way_a_position_proves_no_straight_line() {
     let write = Write::Position(0.5);
     let proposal = Proposal {
         control: &level,
+        beside: &Beside::default(),
         write: &write,
         ramp_secs: 0.0,
         expect: None,
@@ -231,6 +235,7 @@ fn a_step_up_is_measured_from_a_fresh_reading() {
     let write = Write::Value(-40.0);
     let proposal = Proposal {
         control: &gain,
+        beside: &Beside::default(),
         write: &write,
         ramp_secs: 0.0,
         expect: None,
@@ -246,6 +251,7 @@ fn an_expectation_is_compared_with_the_fresh_reading() {
     let judge = |expect: Expect, present: Option<&Present<'_>>| {
         let proposal = Proposal {
             control: &gain,
+            beside: &Beside::default(),
             write: &Write::Value(-20.0),
             ramp_secs: 2.0,
             expect: Some(&expect),
@@ -297,6 +303,7 @@ fn a_ramp_is_bounded_and_only_for_numbers() {
         let control = control("C/x", kind);
         let proposal = Proposal {
             control: &control,
+            beside: &Beside::default(),
             write: &write,
             ramp_secs,
             expect: None,
@@ -331,7 +338,7 @@ proptest! {
             2 => (Write::Switch(true), 1.0),
             _ => (Write::Text(format!("{asked}dB")), asked),
         };
-        let proposal = Proposal { control: &gain, write: &write, ramp_secs: 0.0, expect: None };
+        let proposal = Proposal { control: &gain, beside: &Beside::default(), write: &write, ramp_secs: 0.0, expect: None };
         let verdict = policy.judge(&proposal, Some(&present(-100.0 + 120.0 * now, now)));
         if verdict.is_ok() {
             prop_assert!(level <= ceiling + 1e-9 && (-100.0..=20.0).contains(&level));

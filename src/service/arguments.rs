@@ -1,6 +1,6 @@
 //! What is wrong with the arguments of a tool, told so that a model can mend them.
 
-use jsonschema::error::ValidationErrorKind as Kind;
+use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{ValidationError, Validator};
 use serde::Serialize;
 use serde_json::Value;
@@ -67,19 +67,10 @@ fn problems(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
                 describe(error, schema, name),
             )
         }
-        Kind::Type { kind } => {
-            let expected = match kind {
-                jsonschema::error::TypeKind::Single(one) => one.to_string(),
-                jsonschema::error::TypeKind::Multiple(many) => {
-                    let names: Vec<_> = many.iter().map(|one| one.to_string()).collect();
-                    names.join(" or ")
-                }
-            };
-            one(
-                format!("{shown} is not of type {expected}"),
-                format!("Give a value of type {expected}."),
-            )
-        }
+        kind if let Some(expected) = types(kind) => one(
+            format!("{shown} is not of type {expected}"),
+            format!("Give a value of type {expected}."),
+        ),
         Kind::Enum { options } => one(
             format!("{shown} is not one of the possible values"),
             format!("Use one of {options}."),
@@ -134,6 +125,28 @@ fn problems(error: &ValidationError<'_>, schema: &Value) -> Vec<Problem> {
             "See the tool's input schema.".to_owned(),
         ),
     }
+}
+
+/// The types that are wanted, if a type is all that is wrong, be it of a choice between several.
+fn types(kind: &Kind) -> Option<String> {
+    let names: Vec<String> = match kind {
+        Kind::Type {
+            kind: TypeKind::Single(one),
+        } => vec![one.to_string()],
+        Kind::Type {
+            kind: TypeKind::Multiple(many),
+        } => many.iter().map(|one| one.to_string()).collect(),
+        Kind::AnyOf { context } => context
+            .iter()
+            .flatten()
+            .map(|error| match error.kind() {
+                kind @ Kind::Type { .. } => types(kind),
+                _ => None,
+            })
+            .collect::<Option<_>>()?,
+        _ => return None,
+    };
+    Some(names.join(" or "))
 }
 
 /// Names of the properties that the failed part of the schema knows.
@@ -202,6 +215,7 @@ mod tests {
                 "type": "object", "additionalProperties": false, "required": ["name"], "properties": {
                     "name": {"type": "string", "maxLength": 5, "description": "Name of the control."},
                     "ramp_s": {"type": "number", "minimum": 0, "maximum": 60},
+                    "value": {"anyOf": [{"type": "number"}, {"type": "boolean"}]},
                     "mode": {"enum": ["fast", "slow"]}}}},
             "reason": {"type": ["string", "null"]}}});
         let validator = jsonschema::draft202012::new(&schema).unwrap();
@@ -238,6 +252,12 @@ mod tests {
                 "/controls/0/ramp",
                 "there is no argument \"ramp\" here",
                 "Did you mean \"ramp_s\"?",
+            ),
+            (
+                json!({"controls": [{"name": "a", "value": "loud"}]}),
+                "/controls/0/value",
+                "\"loud\" is not of type number or boolean",
+                "Give a value of type number or boolean.",
             ),
             (
                 json!({"controls": [{"name": "a", "ramp_s": 61}]}),

@@ -49,6 +49,7 @@ impl Fault {
         match error.kind() {
             Kind::StorageFull
             | Kind::QuotaExceeded
+            | Kind::FileTooLarge
             | Kind::ReadOnlyFilesystem
             | Kind::PermissionDenied
             | Kind::NotFound => Self::Disk(error),

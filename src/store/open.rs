@@ -65,7 +65,7 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
     let deaths = match folder.opening() {
         Ok(deaths) => deaths,
         // On a full disk the store still reads.
-        Err(error) if error.kind() == std::io::ErrorKind::StorageFull => 0,
+        Err(error) if is_full(&error) => 0,
         Err(error) => return Ok(without(Fault::Disk(error))),
     };
     let Some(current) = folder.current() else {
@@ -116,6 +116,15 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
         fault if fault.is_damage() => Ok(replace(folder, Some((current, fault)), make, broken)),
         fault => Ok(without(fault)),
     }
+}
+
+/// Whether there is no room for more, by the disk, by a quota, or by a limit on the size of files.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge
+    )
 }
 
 /// What a look at a database shows.

@@ -139,7 +139,7 @@ fn admitted(breaker: &mut Breaker, counts: &mut Counts, now: Instant) {
         }
         (BreakerState::Open, Admission::Wait(until)) => {
             assert!(
-                until > now && until - now <= OPEN_MAX - rested,
+                until > now && until - now <= OPEN_MAX.checked_sub(rested).unwrap(),
                 "it waits too long"
             );
             let then = breaker.clone().admit(until);

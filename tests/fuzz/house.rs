@@ -227,6 +227,7 @@ fn policy() -> Policy {
                 }
             })
             .to_vec(),
+        snapshots: true,
         ceilings: vec![ceiling("*gain")],
     })
     .unwrap()

@@ -161,7 +161,7 @@ impl Request {
                 text += &format!(
                     "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\n\r\n",
                     body.len()
-                )
+                );
             }
             Length::Absent => text += &format!("\r\n{body}"),
         }

@@ -75,7 +75,8 @@ async fn answered(house: &House, request: &Request, session: &mut Option<String>
     match reply.body {
         ReplyBody::Empty => assert_eq!(reply.status, 202, "an answer without a body"),
         ReplyBody::Json(answer) => {
-            let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
+            let answer: Value = serde_json::from_slice(&answer)
+                .unwrap_or_else(|fault| panic!("{fault}: {}", String::from_utf8_lossy(&answer)));
             match answer.as_array() {
                 Some(answers) => answers.iter().for_each(is_answer),
                 None => is_answer(&answer),

@@ -266,7 +266,7 @@ pub(crate) fn holds(ops: &[Op]) {
                 model.began(code % 3);
             }
             Op::Component(number, told) => {
-                component(&mirror, &mut model, &name(*number), told, now)
+                component(&mirror, &mut model, &name(*number), told, now);
             }
             Op::Named(number) => {
                 mirror.named_control(&name(*number), now);

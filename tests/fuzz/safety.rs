@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use rackhand::limits::RAMP_MAX_SECS;
 use rackhand::model::control::{ControlKind, Direction, Quality};
 use rackhand::model::name::ControlRef;
-use rackhand::safety::{Ceiling, Expect, Policy, Present, Proposal, SafetyConfig, Write};
+use rackhand::safety::{Beside, Ceiling, Expect, Policy, Present, Proposal, SafetyConfig, Write};
 use rackhand::store::view::{ControlId, ControlView, Look, Reading};
 
 const COMPONENTS: &[&str] = &[
@@ -210,6 +210,7 @@ fn case_holds(config: &SafetyConfig, policy: &Policy, case: &Case) {
     let write = case.write(now);
     let proposal = Proposal {
         control: &control,
+        beside: &Beside::default(),
         write: &write,
         ramp_secs,
         expect: expect.as_ref(),
@@ -269,6 +270,7 @@ impl Rules {
                 .iter()
                 .map(|number| pick(PATTERNS, *number).to_owned())
                 .collect(),
+            snapshots: false,
             ceilings: self
                 .ceilings
                 .iter()

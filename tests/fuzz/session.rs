@@ -175,9 +175,9 @@ impl Bed {
         let config = LinkConfig {
             logon: case.has_logon.then(|| Credentials {
                 user: "tech".into(),
-                pin: Secret::new("1234".into()),
+                pin: Secret::new("1234"),
             }),
-            api_key: case.has_key.then(|| Secret::new("k".into())),
+            api_key: case.has_key.then(|| Secret::new("k")),
             named_controls: vec!["MainGain".parse().unwrap()],
             ..LinkConfig::default()
         };
@@ -339,7 +339,7 @@ impl Bed {
                 has_news = true;
                 match event {
                     Event::Ready { .. } if self.engages => {
-                        self.session.engage(self.now, &self.sink)
+                        self.session.engage(self.now, &self.sink);
                     }
                     Event::Ended { .. } => self.ended += 1,
                     Event::Live { .. } => assert_eq!(self.session.state(), LinkState::Live),
@@ -473,7 +473,7 @@ impl Bed {
                     );
                 }
                 Err(CommandError::OutcomeUnknown { .. }) => {
-                    assert!(caller.was_sent && caller.is_write)
+                    assert!(caller.was_sent && caller.is_write);
                 }
                 Err(CommandError::NoAnswer { .. }) => assert!(caller.was_sent && !caller.is_write),
                 Err(CommandError::Down { .. } | CommandError::Busy) => {

@@ -71,7 +71,7 @@ pub(crate) fn holds(steps: &Vec<Step>) {
                     }
                     Step::Bytes(bytes) => send(&mut ours, bytes).await,
                     Step::Passes(tenths) => {
-                        sleep(Duration::from_millis(u64::from(*tenths) * 100)).await
+                        sleep(Duration::from_millis(u64::from(*tenths) * 100)).await;
                     }
                     Step::Console(line, slip) => {
                         let mut line = LINES[usize::from(*line) % LINES.len()].to_owned();

@@ -16,7 +16,7 @@ use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
+use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar, code};
 
 /// How often a component's controls are asked for in a row before the component is left out.
 const CONTROLS_ASKED_MAX: u8 = 3;
@@ -199,6 +199,11 @@ impl Session {
         let name = &component.name;
         let raw = match outcome {
             Ok(raw) => raw,
+            // It was listed a moment ago and is gone: another design is on its way.
+            Err(error) if error.code == code::UNKNOWN_COMPONENT => {
+                tracing::warn!("The Core does not know component {name} any more");
+                return;
+            }
             Err(error) => return self.controls_refused(now, at, &error.to_string(), sink),
         };
         match serde_json::from_str::<Controls<'_>>(raw.get()) {

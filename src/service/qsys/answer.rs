@@ -8,12 +8,19 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::fault;
-use super::text::{clean, clean_cut};
+use super::text::{clean, clean_cut, span};
 use crate::limits::{ANSWER_MAX_BYTES, PAGE_DEFAULT, PAGE_MAX, TEXT_MAX_BYTES};
 use crate::model::control::Quality;
+use crate::safety::number;
 use crate::service::{ToolAnswer, ToolFault};
 use crate::store::view::Reading;
 use crate::wire::qrc::{ControlChange, Scalar};
+
+/// Longest twin in words of a list, bytes: what a model reads in passing.
+const LISTING_MAX_BYTES: usize = 4_096;
+
+/// Longest line of it, bytes: two names and a text of usual length.
+const LINE_MAX_BYTES: usize = 600;
 
 /// Which system an answer speaks of, and how far to trust it.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -27,6 +34,13 @@ pub(super) struct Head {
     pub(super) design_code: String,
     /// State of the link: `live` means that values are fresh and writes pass.
     pub(super) link: &'static str,
+}
+
+impl Head {
+    /// What every text begins with: whose answer this is, and whether to trust it.
+    pub(super) fn words(&self) -> String {
+        format!("{}, link {}", self.core, self.link)
+    }
 }
 
 /// Where a value comes from.
@@ -117,9 +131,21 @@ impl Shown {
     /// In a few words: `-12.0dB`, or the number where there is no text.
     pub(super) fn words(&self) -> String {
         match (self.string.is_empty(), self.value) {
-            (true, Some(value)) => value.to_string(),
+            (true, Some(value)) => number(value),
             (true, None) => "no value".to_owned(),
+            (false, _) if self.string_truncated => format!("{}…", self.string),
             (false, _) => self.string.clone(),
+        }
+    }
+
+    /// The same with the trust in it, where it is not live.
+    pub(super) fn told(&self) -> String {
+        let words = self.words();
+        match (self.quality, self.age_ms) {
+            (Trust::Live, _) => words,
+            (Trust::Stale, Some(age)) => format!("{words} (stale, {} old)", span(age)),
+            (Trust::Stale, None) => format!("{words} (stale, from before this box started)"),
+            (Trust::Unknown, _) => "unknown (never seen)".to_owned(),
         }
     }
 }
@@ -178,6 +204,35 @@ pub(super) fn answer(structured: Box<RawValue>, text: String) -> ToolAnswer {
     ToolAnswer { structured, text }
 }
 
+/// A good answer whose twin in words can stand alone, for hosts that show nothing else: `head`, then a line for each row as long as
+/// there is room. `total` counts the rows there are, and `more` says how to get at those after the first so many.
+pub(super) fn listing(
+    structured: Box<RawValue>,
+    head: &str,
+    lines: impl IntoIterator<Item = String>,
+    total: usize,
+    more: impl FnOnce(usize) -> String,
+) -> ToolAnswer {
+    let mut text = clean(head).into_owned();
+    let mut shown = 0;
+    for line in lines {
+        let (line, _) = clean_cut(&line, LINE_MAX_BYTES);
+        if text.len() + line.len() > LISTING_MAX_BYTES {
+            break;
+        }
+        text.push('\n');
+        text.push_str(&line);
+        shown += 1;
+    }
+    let left = total.saturating_sub(shown);
+    if left > 0 {
+        let more = more(shown);
+        text.push('\n');
+        text.push_str(&clean(&format!("... and {left} more: {more}")));
+    }
+    ToolAnswer { structured, text }
+}
+
 /// Arguments as a tool's own type.
 pub(super) fn arguments<T: for<'de> Deserialize<'de>>(arguments: Value) -> Result<T, ToolFault> {
     serde_json::from_value(arguments).map_err(|fault| {
@@ -230,6 +285,14 @@ impl Page {
                 "Pass `next_cursor` of the last answer unchanged, or leave it out.",
             )),
         }
+    }
+
+    /// How to ask for what comes after `shown` rows, in words.
+    pub(super) fn more(self, shown: usize, total: usize, generation: u64) -> String {
+        self.next(shown, total, generation).map_or_else(
+            || "narrow the question.".to_owned(),
+            |cursor| format!("call again with `cursor` \"{cursor}\"."),
+        )
     }
 
     /// Where the next page begins after `shown` rows of this one, if anything is left.

@@ -1,10 +1,15 @@
 //! `qsys_explain_visibility`: why something cannot be seen, and what a person can do about it in Q-SYS Designer or Core Manager.
 
+#[cfg(test)]
+mod tests;
+
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::answer::{self, Head, shown_text};
+use super::text::count;
 use super::{Core, Definition, Outcome, QsysService, get_link_status, resolve};
 use crate::guard::Scope;
 use crate::limits::{COMPONENTS_MAX, CONTROLS_MAX, NAME_MAX_BYTES};
@@ -123,17 +128,41 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         if reasons.is_empty() {
             reasons.push(healthy(&known));
         }
-        let text = reasons
-            .first()
-            .map(|reason| reason.explanation.clone())
-            .unwrap_or_default();
+        let (words, lines) = (words(core, visible), reasons.iter().map(line));
+        let (total, lines) = (reasons.len(), lines.collect::<Vec<_>>());
         let structured = answer::whole(&Answer {
             head: core.head(),
             visible,
             reasons,
         })?;
-        Ok(answer::answer(structured, text))
+        Ok(answer::listing(structured, &words, lines, total, |_| {
+            "in the structured answer.".to_owned()
+        }))
     })
+}
+
+fn words(core: &Core, visible: Option<bool>) -> String {
+    let visible = match visible {
+        Some(true) => "It is visible.",
+        Some(false) => "It is not visible.",
+        None => "Of the system as a whole:",
+    };
+    format!("{}: {visible}", core.head().words())
+}
+
+fn line(reason: &Reason) -> String {
+    let certainty = match reason.certainty {
+        Certain => "certain",
+        Likely => "likely",
+        Possible => "possible",
+    };
+    let steps = reason.steps.join(" ");
+    format!(
+        "{} ({certainty}): {} {steps}",
+        reason.code, reason.explanation
+    )
+    .trim_end()
+    .to_owned()
 }
 
 /// Looks for what was asked about. True when it can be seen.
@@ -148,12 +177,8 @@ fn subject(
         return Ok(named_control(core, control.unwrap_or_default(), reasons));
     };
     // Its name is known, and nothing of what is in it.
-    if link
-        .oversize_components
-        .iter()
-        .any(|known| known == component)
-    {
-        reasons.push(oversize(component));
+    if let Some(reason) = left_out(component, link) {
+        reasons.push(reason);
         return Ok(false);
     }
     let Some(view) = resolve::find_component(core, component)? else {
@@ -165,10 +190,10 @@ fn subject(
             "VISIBLE",
             Certain,
             format!(
-                "`{}` is visible: a {} with {} controls.",
+                "`{}` is visible: a {} with {}.",
                 view.name,
                 shown_text(&view.kind),
-                view.controls
+                count(view.controls, "control")
             ),
             &[],
         ));
@@ -240,16 +265,36 @@ fn named_control(core: &Core, control: &str, reasons: &mut Vec<Reason>) -> bool 
     }
 }
 
-fn oversize(name: &str) -> Reason {
-    reason(
-        "OVERSIZE",
+/// Why a component that the Core named has no controls here.
+fn left_out(name: &str, link: &LinkStatus) -> Option<Reason> {
+    if link.oversize_components.iter().any(|known| known == name) {
+        return Some(reason(
+            "OVERSIZE",
+            Certain,
+            format!(
+                "`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.",
+                shown_text(name)
+            ),
+            &["In Q-SYS Designer split the component, or shorten the script in it."],
+        ));
+    }
+    let why = link
+        .unlisted_components
+        .iter()
+        .find_map(|row| row.strip_prefix(name)?.strip_prefix(": "))?;
+    Some(reason(
+        "REFUSED_BY_CORE",
         Certain,
         format!(
-            "`{}` exists, but its answer is larger than this box takes, so it is left out until the next design.",
-            shown_text(name)
+            "`{}` exists, but the Core refused to list it: {}.",
+            shown_text(name),
+            shown_text(why.trim_end_matches('.'))
         ),
-        &["In Q-SYS Designer split the component, or shorten the script in it."],
-    )
+        &[
+            "This box asks again with the next link or design; a Core that was booting answers then.",
+            "If it stays so, look at the component in Q-SYS Designer and at the Core's event log.",
+        ],
+    ))
 }
 
 fn missing_component(core: &Core, name: &str, reasons: &mut Vec<Reason>) {
@@ -306,7 +351,7 @@ fn full(known: &MirrorStatus) -> Reason {
         "BOX_FULL",
         Possible,
         format!(
-            "{} components or controls are left out, because this box keeps at most {COMPONENTS_MAX} components and {CONTROLS_MAX} controls, or because their names cannot be used.",
+            "Components and controls left out: {}, because this box keeps at most {COMPONENTS_MAX} components and {CONTROLS_MAX} controls, or because their names cannot be used.",
             known.refused
         ),
         &["Set Script Access to `None` for components that nobody needs from the outside."],
@@ -318,8 +363,8 @@ fn healthy(known: &MirrorStatus) -> Reason {
     reason.code = "HEALTHY";
     reason.certainty = Certain;
     reason.explanation = format!(
-        "The link is live and {} components are visible. One that is missing is usually hidden by its Script Access, which has to be `External` or `All`.",
-        known.components
+        "The link is live, and this box sees {}. One that is missing is usually hidden by its Script Access, which has to be `External` or `All`.",
+        count(known.components, "component")
     );
     reason
 }
@@ -330,7 +375,7 @@ fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
         reasons.push(reason(
             "CERTIFICATE_CHANGED",
             Certain,
-            get_link_status::meaning(link),
+            get_link_status::meaning(link, Instant::now()),
             &[
                 "Find out why the certificate changed: a new Core, a reset, or a newly installed certificate.",
                 "Compare the fingerprint with the one that Core Manager shows, then run `rackhand core trust` on the box.",
@@ -356,7 +401,7 @@ fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
         LinkState::AwaitEngineStatus | LinkState::LoggingOn => reasons.push(reason(
             "CORE_STARTING",
             Likely,
-            get_link_status::meaning(link),
+            get_link_status::meaning(link, Instant::now()),
             &["Wait: a Core takes up to some minutes to boot. Core Manager shows when it runs."],
         )),
         LinkState::Connecting | LinkState::Backoff => no_link(link, reasons),
@@ -429,107 +474,4 @@ fn no_link(link: &LinkStatus, reasons: &mut Vec<Reason>) {
             "For a link over TCP 1710 switch on `Remote Control Protocol - JSONRPC` instead.",
         ],
     ));
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use crate::link::LinkState;
-    use crate::service::qsys::testing::{Bed, bed};
-    use crate::wire::qrc::EngineState;
-
-    async fn explain(bed: &Bed, arguments: Value) -> (Value, Vec<String>) {
-        let answer = bed
-            .call("qsys_explain_visibility", arguments)
-            .await
-            .unwrap();
-        let codes = answer["reasons"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|reason| reason["code"].as_str().unwrap().to_owned())
-            .collect();
-        (answer, codes)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_can_be_seen_is_said_to_be_visible() {
-        let bed = bed();
-        for arguments in [
-            json!({ "component": "Main Gain" }),
-            json!({ "component": "Scenes", "control": "load_1" }),
-            json!({ "control": "SystemMute" }),
-        ] {
-            let (answer, codes) = explain(&bed, arguments).await;
-            assert_eq!(
-                (&answer["visible"], codes),
-                (&json!(true), vec!["VISIBLE".to_owned()])
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_missing_component_is_misspelt_hidden_or_named_otherwise() {
-        let bed = bed();
-        let (answer, codes) = explain(&bed, json!({ "component": "Main Gian" })).await;
-        assert_eq!(answer["visible"], false);
-        assert_eq!(codes, ["MISSPELT", "SCRIPT_ACCESS", "NO_CODE_NAME"]);
-        assert!(
-            answer["reasons"][0]["explanation"]
-                .as_str()
-                .unwrap()
-                .contains("Main Gain")
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_component_of_the_design_before_is_remembered() {
-        let bed = bed();
-        bed.push("code2", &[("Other", "gain", vec![])]);
-        let (_, codes) = explain(&bed, json!({ "component": "Side Gain" })).await;
-        assert_eq!(codes[0], "GONE_WITH_NEW_DESIGN");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_oversize_component_is_named_as_such() {
-        let bed = bed();
-        bed.set_link(|status| status.oversize_components.push("Script".into()));
-        let (_, codes) = explain(&bed, json!({ "component": "Script" })).await;
-        assert_eq!(codes, ["OVERSIZE"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_named_control_has_to_be_configured() {
-        let bed = bed();
-        let (_, codes) = explain(&bed, json!({ "control": "HouseLights" })).await;
-        assert_eq!(codes, ["NAMED_CONTROL_NOT_CONFIGURED"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_arguments_the_link_and_the_engine_are_explained() {
-        let bed = bed();
-        let (answer, codes) = explain(&bed, json!({})).await;
-        assert_eq!(
-            (answer.get("visible"), codes),
-            (None, vec!["HEALTHY".to_owned()])
-        );
-        for (state, code) in [
-            (LinkState::Refused, "ACCESS_REFUSED"),
-            (LinkState::Standby, "STANDBY"),
-            (LinkState::Backoff, "NO_LINK"),
-            (LinkState::AwaitEngineStatus, "CORE_STARTING"),
-            (LinkState::Enumerating, "STILL_LEARNING"),
-        ] {
-            bed.set_link(|status| status.state = state);
-            assert_eq!(explain(&bed, json!({})).await.1[0], code);
-        }
-        bed.set_link(|status| {
-            status.state = LinkState::Live;
-            status.engine.as_mut().unwrap().state = EngineState::Idle;
-        });
-        assert_eq!(explain(&bed, json!({})).await.1, ["DESIGN_NOT_RUNNING"]);
-        bed.set_link(|status| status.untrusted_fingerprint = Some("ab".into()));
-        assert_eq!(explain(&bed, json!({})).await.1[0], "CERTIFICATE_CHANGED");
-    }
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::text::{clean, clean_cut};
 use crate::limits::{READ_MAX, TEXT_MAX_BYTES};
 use crate::link::CommandError;
-use crate::safety::Refusal;
+use crate::safety::{Refusal, number};
 use crate::service::{FaultCode, ToolFault};
 use crate::wire::jsonrpc::code as rpc;
 use crate::wire::qrc::code as qrc;
@@ -74,6 +74,11 @@ pub(super) fn of_link(error: &CommandError) -> ToolFault {
     }
 }
 
+/// How long to wait before asking again, where a fault says it.
+pub(super) fn retry_after_ms(fault: &ToolFault) -> Option<u64> {
+    fault.data.get("retry_after_ms")?.as_u64()
+}
+
 /// A write whose answer was lost.
 pub(super) fn outcome_unknown() -> ToolFault {
     ToolFault::new(
@@ -123,15 +128,17 @@ fn refused(method: &str, code: i64, message: &str) -> ToolFault {
 pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
     let code = match refusal {
         Refusal::WritesOff => FaultCode::WritesOff,
-        Refusal::Protected { .. } => FaultCode::Protected,
+        Refusal::Protected { .. } | Refusal::SnapshotUnseen => FaultCode::Protected,
         Refusal::ReadOnly => FaultCode::ReadOnly,
         Refusal::WrongForm { .. } | Refusal::RampOutOfRange { .. } | Refusal::Shortened => {
             FaultCode::BadArguments
         }
         Refusal::OutOfRange { .. } | Refusal::NotAChoice { .. } => FaultCode::OutOfRange,
-        Refusal::AboveCeiling { .. } | Refusal::StepTooLarge { .. } | Refusal::CannotBeJudged => {
-            FaultCode::LimitExceeded
-        }
+        Refusal::AboveCeiling { .. }
+        | Refusal::StepTooLarge { .. }
+        | Refusal::StepsPastCeiling { .. }
+        | Refusal::MayStandForCeiling
+        | Refusal::CannotBeJudged => FaultCode::LimitExceeded,
         Refusal::Stale => FaultCode::StaleReading,
         Refusal::Moved { .. } => FaultCode::Moved,
     };
@@ -142,22 +149,35 @@ pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
         }
         Refusal::ReadOnly => "Look for the control that drives it with qsys_get_component.".into(),
         Refusal::WrongForm { hint, .. } => (*hint).to_owned(),
-        Refusal::OutOfRange { low, high, .. } => format!("Choose a value from {low} to {high}."),
+        Refusal::OutOfRange { low, high, .. } => {
+            format!("Choose a value from {} to {}.", number(*low), number(*high))
+        }
         Refusal::NotAChoice { choices } => {
             let choices: Vec<_> = choices.iter().map(|choice| clean(choice)).collect();
             format!("Choose one of: {}.", choices.join(" | "))
         }
         Refusal::AboveCeiling { max, .. } => {
-            format!("Stay at or below {max}, or tell the user that the box's owner set this ceiling.")
+            format!("Stay at or below {}, or tell the user that the box's owner set this ceiling.", number(*max))
         }
-        Refusal::StepTooLarge { max, .. } => format!("Go up by at most {max} at a time, and listen in between."),
+        Refusal::StepTooLarge { max, .. } => {
+            format!("Go up by at most {} at a time, and listen in between.", number(*max))
+        }
+        Refusal::SnapshotUnseen => {
+            "Set the controls themselves with qsys_set_controls, or tell the user: a person can set `safety.snapshots = true` in the box's configuration.".into()
+        }
+        Refusal::StepsPastCeiling { control, .. } => {
+            format!("Write the level itself, `value` of `{control}`, which the ceiling can be checked for.")
+        }
+        Refusal::MayStandForCeiling => {
+            "Write the control itself by component and name; or tell the user: a person can add a [[safety.ceiling]] for the named control's own name.".into()
+        }
         Refusal::CannotBeJudged => "Write a `value` in the control's unit instead.".into(),
         Refusal::Shortened => {
             "Long texts are shown shortened here and cannot be written back from what is shown; edit them in Q-SYS Designer.".into()
         }
         Refusal::Stale => "Wait until the link is live (qsys_get_link_status), then read and try again.".into(),
         Refusal::Moved { .. } => "Somebody else moved it. Read it again, tell the user, and decide anew.".into(),
-        Refusal::RampOutOfRange { max } => format!("Choose `ramp_s` from 0 to {max}."),
+        Refusal::RampOutOfRange { max } => format!("Choose `ramp_s` from 0 to {}.", number(*max)),
     };
     let problem = match refusal {
         Refusal::Moved { found } => format!(

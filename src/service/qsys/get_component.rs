@@ -11,7 +11,7 @@ use super::{Definition, Outcome, QsysService, fault, resolve, text};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, PAGE_MAX};
 use crate::model::control::Direction;
-use crate::safety::Policy;
+use crate::safety::{Policy, number};
 use crate::service::{Effect, ToolCall, ToolFault};
 use crate::store::view::ControlView;
 
@@ -205,14 +205,17 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             .take(page.limit)
             .map(|control| row(control, fields, &service.policy))
             .collect();
-        let text = format!(
-            "{} ({}): {total} controls fit, {} of them in this answer.",
+        let lines: Vec<_> = controls.iter().map(line).collect();
+        let head = core.head();
+        let words = format!(
+            "{}: {} ({}), {}.",
+            head.words(),
             view.name,
             view.kind,
-            controls.len()
+            text::count(total, "control")
         );
         let structured = answer::bounded(Answer {
-            head: core.head(),
+            head,
             component: view.name.to_string(),
             kind: shown_text(&view.kind),
             properties: fields
@@ -225,7 +228,10 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             page,
             generation,
         })?;
-        Ok(answer::answer(structured, text))
+        let left = total.saturating_sub(page.skip);
+        Ok(answer::listing(structured, &words, lines, left, |shown| {
+            page.more(shown, total, generation)
+        }))
     })
 }
 
@@ -256,6 +262,30 @@ fn patterns(texts: &[String]) -> Result<Vec<GlobMatcher>, ToolFault> {
 fn fits(patterns: &[GlobMatcher], control: &ControlView) -> bool {
     let name: String = text::folded(control.name.control.as_str()).collect();
     patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&name))
+}
+
+fn line(row: &Row) -> String {
+    let reading = row
+        .reading
+        .as_ref()
+        .map_or_else(String::new, |reading| format!(" = {}", reading.told()));
+    let mut facts: Vec<_> = row.kind.iter().chain(&row.range_text).cloned().collect();
+    if !row.choices.is_empty() {
+        let more = if row.more_choices.is_some() {
+            " | ..."
+        } else {
+            ""
+        };
+        facts.push(format!("one of: {}{more}", row.choices.join(" | ")));
+    }
+    facts.extend(row.read_only.then(|| "read only".to_owned()));
+    facts.extend(row.protected.then(|| "protected".to_owned()));
+    facts.extend(row.ceiling.map(|max| format!("ceiling {}", number(max))));
+    if facts.is_empty() {
+        format!("{}{reading}", row.control)
+    } else {
+        format!("{}{reading} [{}]", row.control, facts.join(", "))
+    }
 }
 
 fn row(control: &ControlView, fields: &[Field], policy: &Policy) -> Row {

@@ -7,8 +7,8 @@ use futures_util::stream::{self, StreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, Bounded, Head, Shown};
-use super::text::path;
+use super::answer::{self, Bounded, Head, Shown, Trust};
+use super::text::{count, path, span};
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, READ_MAX};
@@ -121,6 +121,9 @@ struct RefreshFault {
     problem: String,
     /// What to do next.
     next_step: String,
+    /// Milliseconds after which asking again makes sense. Absent where nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
 }
 
 impl Bounded for Answer {
@@ -204,7 +207,15 @@ fn finish(
     refresh_failed: Option<ToolFault>,
 ) -> Outcome {
     let head = core.head();
-    let text = summary(&head, &controls, missing.len());
+    let words = summary(&head, controls.len(), refresh_failed.as_ref());
+    // What is missing comes first: it changes what the values mean, and the list may be cut.
+    let lines: Vec<_> = missing
+        .iter()
+        .take(MISSING_SHOWN)
+        .map(|(_, fault)| fault.problem.clone())
+        .chain(controls.iter().map(line))
+        .collect();
+    let total = missing.len() + controls.len();
     let structured = answer::bounded(Answer {
         head,
         controls,
@@ -220,33 +231,33 @@ fn finish(
             .collect(),
         refresh_failed: refresh_failed.map(|fault| RefreshFault {
             code: fault.code.as_str(),
+            retry_after_ms: fault::retry_after_ms(&fault),
             problem: fault.problem,
             next_step: fault.next_step,
         }),
         truncated: false,
     })?;
-    Ok(answer::answer(structured, text))
+    Ok(answer::listing(structured, &words, lines, total, |_| {
+        "ask for fewer controls at once.".to_owned()
+    }))
 }
 
-fn summary(head: &Head, rows: &[Row], missing: usize) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(128);
-    for row in rows.iter().take(5) {
-        let name = path(row.component.as_deref(), &row.control);
-        let _ = write!(text, "{name} = {}", row.reading.words());
-        if row.reading.quality != answer::Trust::Live {
-            let _ = write!(text, " (not live)");
-        }
-        text.push_str("; ");
-    }
-    if rows.len() > 5 {
-        let _ = write!(text, "and {} more; ", rows.len() - 5);
-    }
-    if missing > 0 {
-        let _ = write!(text, "{missing} names were not found; ");
-    }
-    let _ = write!(text, "link {}.", head.link);
-    text
+/// The first line: what was found, and what keeps values from being fresh.
+fn summary(head: &Head, rows: usize, refresh_failed: Option<&ToolFault>) -> String {
+    let failed = refresh_failed.map_or_else(String::new, |fault| {
+        format!(" Values older than asked could not be read from the Core: {fault}")
+    });
+    format!("{}: {}.{failed}", head.words(), count(rows, "control"))
+}
+
+fn line(row: &Row) -> String {
+    let name = path(row.component.as_deref(), &row.control);
+    let age = match (row.too_old, row.reading.quality, row.reading.age_ms) {
+        (false, ..) => String::new(),
+        (true, Trust::Live, Some(age)) => format!(" (older than asked: {} old)", span(age)),
+        (true, ..) => " (older than asked)".to_owned(),
+    };
+    format!("{name} = {}{age}", row.reading.told())
 }
 
 /// Reads from the Core what is too old, a request per component, and puts it into the rows. Answers with the first fault.
@@ -257,7 +268,7 @@ async fn refresh(
     max_age_ms: u64,
 ) -> Option<ToolFault> {
     let is_too_old = |row: &Row| {
-        row.reading.quality != answer::Trust::Live
+        row.reading.quality != Trust::Live
             || row.reading.age_ms.is_none_or(|age| age > max_age_ms)
             || max_age_ms == 0
     };
@@ -384,7 +395,30 @@ mod tests {
             (&json!("stale"), &json!(true))
         );
         assert_eq!(answer["refresh_failed"]["code"], "LINK_DOWN");
+        assert_eq!(answer["refresh_failed"]["retry_after_ms"], 3_000);
         assert_eq!(answer["link"], "backoff");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_that_hid_age_and_failure_of_a_frozen_core_tells_them() {
+        let bed = bed();
+        let asked = json!({ "controls": [{ "component": "Main Gain", "control": "gain" }], "max_age_ms": 1_000 });
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let retry_in = Duration::from_secs(3);
+        bed.expect([Next::Error(crate::link::CommandError::Down { retry_in })]);
+        let text = bed.text(TOOL, asked.clone()).await;
+        assert!(
+            text.contains("LINK_DOWN")
+                && text.contains("Main Gain/gain = -12dB (older than asked: 12 s old)"),
+            "{text}"
+        );
+        bed.lose_link();
+        bed.expect([Next::Error(crate::link::CommandError::Down { retry_in })]);
+        let text = bed.text(TOOL, asked).await;
+        assert!(
+            text.contains("Main Gain/gain = -12dB (stale, 12 s old) (older than asked)"),
+            "{text}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

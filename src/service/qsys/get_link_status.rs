@@ -1,15 +1,19 @@
 //! `qsys_get_link_status`: how the link stands, in detail.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::answer::{self, Head, Trust, millis, shown_text};
+use super::text::{count, span};
 use super::{Definition, Outcome, QsysService};
 use crate::guard::Scope;
-use crate::link::{LinkState, LinkStatus};
+use crate::link::{ConnectError, LinkState, LinkStatus};
 use crate::service::{Effect, ToolCall};
+use crate::store::view::MirrorStatus;
 
 /// Components named in one answer.
 const NAMES_SHOWN: usize = 20;
@@ -41,7 +45,7 @@ struct Answer {
     #[serde(flatten)]
     head: Head,
     /// The state in a sentence, with what a person can do about it.
-    meaning: &'static str,
+    meaning: String,
     #[serde(flatten)]
     status: Row,
     /// How far to trust what this box knows.
@@ -103,6 +107,9 @@ struct Row {
     /// Components whose answer was too large to be read, the first 20.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     oversize_components: Vec<String>,
+    /// Components whose controls the Core would not tell, with its words, the first 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unlisted_components: Vec<String>,
 }
 
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
@@ -112,14 +119,16 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let status = core.link.status();
         let known = core.mirror.status();
         let now = Instant::now();
-        let meaning = meaning(&status);
+        let meaning = meaning(&status, now);
         let row = row(&status, now);
         let text = format!(
-            "Link {} for {} s, breaker {}: {meaning}",
+            "Link {} for {}, breaker {}: {meaning}",
             row.state,
-            row.state_ms / 1_000,
+            span(row.state_ms),
             row.breaker
         );
+        let lines = lines(&row, &known, &status.peers, now);
+        let total = lines.len();
         let structured = answer::whole(&Answer {
             head: core.head(),
             meaning,
@@ -135,8 +144,56 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
                 .collect(),
             status: row,
         })?;
-        Ok(answer::answer(structured, text))
+        Ok(answer::listing(structured, &text, lines, total, |_| {
+            "in the structured answer.".to_owned()
+        }))
     })
+}
+
+/// What the sentence on the link does not say.
+fn lines(row: &Row, known: &MirrorStatus, peers: &[LinkStatus], now: Instant) -> Vec<String> {
+    let mut lines = vec![format!(
+        "Known: {}, {}; last confirmed {}.",
+        count(known.components, "component"),
+        count(known.controls, "control"),
+        known.confirmed.map_or_else(
+            || "before this box started, if ever".to_owned(),
+            |age| format!("{} ago", span(millis(age)))
+        ),
+    )];
+    lines.extend(
+        row.retry_in_ms
+            .map(|delay| format!("Next attempt in {}.", span(delay))),
+    );
+    if !row.last_fault.is_empty() {
+        lines.push(format!("Last fault: {}", row.last_fault));
+    }
+    lines.push(format!(
+        "Since this box started: {}, {}, {}.",
+        count(
+            usize::try_from(row.attempts).unwrap_or(usize::MAX),
+            "attempt"
+        ),
+        count(usize::try_from(row.drops).unwrap_or(usize::MAX), "drop"),
+        count(
+            usize::try_from(row.garbage_frames).unwrap_or(usize::MAX),
+            "unreadable frame"
+        ),
+    ));
+    if !row.oversize_components.is_empty() {
+        lines.push(format!("Too large: {}", row.oversize_components.join(", ")));
+    }
+    if !row.unlisted_components.is_empty() {
+        lines.push(format!(
+            "Not told by the Core: {}",
+            row.unlisted_components.join(", ")
+        ));
+    }
+    lines.extend(peers.iter().map(|peer| {
+        let state = peer.state.as_str();
+        format!("{}: {state}. {}", peer.address, meaning(peer, now))
+    }));
+    lines
 }
 
 fn row(status: &LinkStatus, now: Instant) -> Row {
@@ -171,17 +228,28 @@ fn row(status: &LinkStatus, now: Instant) -> Row {
             .take(NAMES_SHOWN)
             .map(|name| shown_text(name))
             .collect(),
+        unlisted_components: status
+            .unlisted_components
+            .iter()
+            .take(NAMES_SHOWN)
+            .map(|name| shown_text(name))
+            .collect(),
     }
 }
 
+/// Silence after which a link that counts as live is not called fresh: polls are usually answered several times a second.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// What a state means to the person in front of the rack.
-pub(super) fn meaning(status: &LinkStatus) -> &'static str {
+pub(super) fn meaning(status: &LinkStatus, now: Instant) -> String {
     if status.untrusted_fingerprint.is_some() {
         return "The Core shows another certificate than the one this box trusts. A person has to compare the fingerprint and accept it \
-            with `rackhand core trust`.";
+            with `rackhand core trust`."
+            .to_owned();
     }
-    match status.state {
-        LinkState::Live => "Values are fresh and writes pass.",
+    let words = match status.state {
+        LinkState::Live => return live(status, now),
+        LinkState::Backoff => return no_link(status),
         LinkState::Connecting => "This box is dialling the Core.",
         LinkState::AwaitEngineStatus => {
             "Connected, but the Core's engine has not spoken yet: a Core that boots looks like this for up to some minutes."
@@ -192,11 +260,85 @@ pub(super) fn meaning(status: &LinkStatus) -> &'static str {
         LinkState::Standby => {
             "The Core is the standby of a redundant pair; the other one has to be reached too."
         }
-        LinkState::Backoff => {
-            "The Core does not answer; this box keeps trying by itself. Check power, cable and address of the Core."
-        }
         LinkState::Refused => {
             "The Core refuses this box's access key, PIN or protocol. A person has to check the credentials; it is tried again every few minutes."
         }
+    };
+    words.to_owned()
+}
+
+fn live(status: &LinkStatus, now: Instant) -> String {
+    let silence = status
+        .last_inbound
+        .map(|at| now.saturating_duration_since(at))
+        .filter(|silence| *silence > SILENCE);
+    match silence {
+        Some(silence) => format!(
+            "The link is up, but nothing has come from the Core for {}: values may be older than they look, and a write may get no answer.",
+            span(millis(silence))
+        ),
+        None => "Values are fresh and writes pass.".to_owned(),
+    }
+}
+
+/// The advice follows the fault: whoever is told to look for a cable while the Core boots looks in vain.
+fn no_link(status: &LinkStatus) -> String {
+    let fault = shown_text(status.last_fault.trim_end_matches('.'));
+    let unreachable = ConnectError::Unreachable(String::new()).to_string();
+    let is_silent = fault.is_empty()
+        || fault.contains(unreachable.trim_end_matches([' ', ':']))
+        || fault.contains(&ConnectError::Silent.to_string());
+    let advice = if is_silent {
+        "Check power, cable and address of the Core."
+    } else {
+        "Something answers at its address: a Core that boots or loads a design does this for up to some minutes."
+    };
+    let last = if fault.is_empty() {
+        String::new()
+    } else {
+        format!(" The last attempt or link ended so: {fault}.")
+    };
+    format!("There is no link to the Core; this box keeps trying by itself.{last} {advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(state: LinkState, fault: &str) -> LinkStatus {
+        let mut status = LinkStatus::new("core".into(), Instant::now());
+        status.state = state;
+        status.last_fault = fault.into();
+        status
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_core_that_closed_the_connection_is_not_said_to_lack_power() {
+        let now = Instant::now();
+        let closed = "the Core closed\u{7} the connection with code 1001";
+        let words = meaning(&status(LinkState::Backoff, closed), now);
+        assert!(
+            words.contains("code 1001") && words.contains("boots") && !words.contains("cable"),
+            "{words}"
+        );
+        let unreachable = ConnectError::Unreachable("timed out".into()).to_string();
+        for fault in ["", &unreachable, &ConnectError::Silent.to_string()] {
+            let words = meaning(&status(LinkState::Backoff, fault), now);
+            assert!(words.contains("cable"), "{words}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn values_of_a_frozen_core_are_not_said_to_be_fresh() {
+        let now = Instant::now();
+        let mut status = status(LinkState::Live, "");
+        assert!(meaning(&status, now).starts_with("Values are fresh"));
+        status.last_inbound = Some(now);
+        assert!(meaning(&status, now + SILENCE).starts_with("Values are fresh"));
+        let words = meaning(&status, now + Duration::from_secs(10));
+        assert!(
+            words.contains("for 10 s") && !words.contains("fresh"),
+            "{words}"
+        );
     }
 }

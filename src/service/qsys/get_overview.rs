@@ -7,8 +7,10 @@ use compact_str::CompactString;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::answer::{self, Head, Shown, Trust, millis, shown_text};
+use super::text::count;
 use super::{Core, Definition, Outcome, QsysService, get_link_status};
 use crate::guard::Scope;
 use crate::limits::COMPONENTS_MAX;
@@ -48,7 +50,7 @@ struct Answer {
     /// Names of all Cores of this box.
     cores: Vec<String>,
     /// The link's state in a sentence.
-    meaning: &'static str,
+    meaning: String,
     /// How far to trust the values that this box knows.
     quality: Trust,
     /// Milliseconds since everything was last confirmed. Absent when it was not since this box started.
@@ -76,6 +78,9 @@ struct Answer {
     named_controls: Vec<String>,
     /// Whether this box lets clients write at all.
     writes_allowed: bool,
+    /// Patterns of this box's rules that fit no control of any running design, so that they protect nothing: the first 20.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rules_without_controls: Vec<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -140,7 +145,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             .collect();
         let faults_total = faults.len();
         faults.truncate(ROWS_SHOWN);
-        let meaning = get_link_status::meaning(&core.link.status());
+        let meaning = get_link_status::meaning(&core.link.status(), Instant::now());
         let answer = Answer {
             head: core.head(),
             cores: service
@@ -171,9 +176,20 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
                 .map(|control| control.name.control.to_string())
                 .collect(),
             writes_allowed: service.policy.writes_allowed(),
+            rules_without_controls: service
+                .rules_without_controls()
+                .iter()
+                .take(ROWS_SHOWN)
+                .map(|pattern| shown_text(pattern))
+                .collect(),
         };
-        let text = words(&answer);
-        Ok(answer::answer(answer::whole(&answer)?, text))
+        let (words, lines) = (words(&answer), lines(&answer));
+        let faults_left = answer.faults_total - answer.faults.len();
+        let total = lines.len() + faults_left;
+        let structured = answer::whole(&answer)?;
+        Ok(answer::listing(structured, &words, lines, total, |_| {
+            "find them with qsys_search or qsys_list_components.".to_owned()
+        }))
     })
 }
 
@@ -187,15 +203,62 @@ fn words(answer: &Answer) -> String {
         )
     };
     format!(
-        "{}: {design}, link {}. {} components, {} controls, {} with a fault. Writes are {} on this box. {}",
+        "{}: {design}, link {}. {}, {}, {} with a fault. This box {} clients write. {}",
         answer.head.core,
         answer.head.link,
-        answer.components,
-        answer.controls,
+        count(answer.components, "component"),
+        count(answer.controls, "control"),
         answer.faults_total,
-        if answer.writes_allowed { "on" } else { "off" },
+        if answer.writes_allowed {
+            "lets"
+        } else {
+            "does not let"
+        },
         answer.meaning,
     )
+}
+
+/// Names to what the sentence only counts.
+fn lines(answer: &Answer) -> Vec<String> {
+    let mut lines: Vec<_> = answer
+        .faults
+        .iter()
+        .map(|fault| {
+            let trust = if fault.quality == Trust::Live {
+                ""
+            } else {
+                " (stale)"
+            };
+            format!("Fault: {}: {}{trust}", fault.component, fault.text)
+        })
+        .collect();
+    lines.extend(
+        answer
+            .system_mute
+            .iter()
+            .map(|mute| format!("System mute: {} = {}", mute.control, mute.reading.told())),
+    );
+    lines.extend(
+        answer
+            .rules_without_controls
+            .iter()
+            .map(|pattern| format!("A rule of this box fits no control: {pattern}")),
+    );
+    if !answer.named_controls.is_empty() {
+        lines.push(format!(
+            "Named controls: {}",
+            answer.named_controls.join(", ")
+        ));
+    }
+    let types = answer
+        .types
+        .iter()
+        .map(|row| format!("{} {}", row.count, row.kind));
+    lines.push(format!("Types: {}", types.collect::<Vec<_>>().join(", ")));
+    if answer.cores.len() > 1 {
+        lines.push(format!("Cores of this box: {}", answer.cores.join(", ")));
+    }
+    lines
 }
 
 fn types(views: &[ComponentView]) -> Vec<TypeCount> {

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Page, shown_text};
+use super::text::count;
 use super::{Definition, Outcome, QsysService};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, PAGE_MAX};
@@ -142,12 +143,11 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             .fields
             .unwrap_or_else(|| vec![Field::Type, Field::Controls]);
         let components: Vec<_> = views.iter().map(|view| row(view, &fields)).collect();
-        let text = format!(
-            "{total} components fit; this page has {} of them.",
-            components.len()
-        );
+        let lines: Vec<_> = components.iter().map(line).collect();
+        let head = core.head();
+        let words = format!("{}: {} here.", head.words(), count(total, "component"));
         let structured = answer::bounded(Answer {
-            head: core.head(),
+            head,
             total,
             next_cursor: page.next(components.len(), total, generation),
             components,
@@ -155,8 +155,27 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             page,
             generation,
         })?;
-        Ok(answer::answer(structured, text))
+        let left = total.saturating_sub(page.skip);
+        Ok(answer::listing(structured, &words, lines, left, |shown| {
+            page.more(shown, total, generation)
+        }))
     })
+}
+
+fn line(row: &Row) -> String {
+    let kind = row.kind.clone();
+    let controls = row.controls.map(|number| count(number, "control"));
+    let properties = row.properties.iter().flatten();
+    let facts: Vec<_> = kind
+        .into_iter()
+        .chain(controls)
+        .chain(properties.map(|property| format!("{}={}", property.name, property.value)))
+        .collect();
+    if facts.is_empty() {
+        row.component.clone()
+    } else {
+        format!("{} ({})", row.component, facts.join(", "))
+    }
 }
 
 fn row(view: &ComponentView, fields: &[Field]) -> Row {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Page, Trust};
+use super::text::count;
 use super::{Core, Definition, Outcome, QsysService, resolve, text};
 use crate::guard::Scope;
 use crate::limits::{COMPONENTS_MAX, NAME_MAX_BYTES, PAGE_MAX};
@@ -185,11 +186,12 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             .flat_map(|controller| rows(core, controller, &service.policy))
             .collect();
         let total = all.len();
-        let text = match (total, controllers.len()) {
+        let words = match (total, controllers.len()) {
             (0, _) => "No snapshot controller is visible, so no snapshots can be listed. A known bank can still be loaded by name and number.".to_owned(),
-            (total, banks) => format!("{total} snapshots in {banks} banks."),
+            (total, banks) => format!("{} in {}.", count(total, "snapshot"), count(banks, "bank")),
         };
         let snapshots: Vec<_> = all.into_iter().skip(page.skip).take(page.limit).collect();
+        let lines: Vec<_> = snapshots.iter().map(line).collect();
         let structured = answer::bounded(Answer {
             head: core.head(),
             total,
@@ -199,8 +201,30 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             page,
             generation,
         })?;
-        Ok(answer::answer(structured, text))
+        let left = total.saturating_sub(page.skip);
+        Ok(answer::listing(structured, &words, lines, left, |shown| {
+            page.more(shown, total, generation)
+        }))
     })
+}
+
+fn line(row: &Row) -> String {
+    let trust = match row.quality {
+        Trust::Live => "",
+        Trust::Stale => " (stale)",
+        Trust::Unknown => " (never seen)",
+    };
+    let rule = if row.protected {
+        ", a rule of this box forbids loading it"
+    } else {
+        ""
+    };
+    format!(
+        "{} {}: {}{trust}{rule}",
+        row.bank,
+        row.number,
+        row.state.word()
+    )
 }
 
 fn rows(core: &Core, controller: &ComponentView, policy: &Policy) -> Vec<Row> {
@@ -218,7 +242,7 @@ fn rows(core: &Core, controller: &ComponentView, policy: &Policy) -> Vec<Row> {
                 number,
                 state,
                 quality,
-                protected: policy.protection(&load.name).is_some(),
+                protected: policy.snapshot_rule(&load.name).is_some(),
             })
         })
         .collect()

@@ -28,8 +28,8 @@ const SAME_RAMP: f64 = 1e-3;
 pub(super) const DEFINITION: Definition = Definition {
     name: "qsys_load_snapshot",
     title: "Load a snapshot",
-    description: "Recalls a stored snapshot: many controls of the room move at once, and ceilings of this box do not bound them. Find bank \
-        and number with qsys_list_snapshots, and ask the user before you recall one while a room is in use. Answers with whether the room \
+    description: "Recalls a stored snapshot: many controls of the room move at once. Where this box has rules for controls it is refused \
+        (PROTECTED) unless the owner allows it, since nobody can tell what a snapshot moves. Find bank and number with qsys_list_snapshots, and ask the user before you recall one while a room is in use. Answers with whether the room \
         now matches it.",
     input: super::schema::input::<Arguments>,
     output: super::schema::output::<Answer>,
@@ -157,7 +157,7 @@ async fn by_controller(
     own_ramp_fits(core, view, arguments.ramp_s)?;
     let subject = load.name.to_string();
     let planned = trigger(load);
-    judge(policy, &planned).map_err(|refusal| fault::of_refusal(&refusal, &subject))?;
+    judge(core, policy, &planned).map_err(|refusal| fault::of_refusal(&refusal, &subject))?;
     let done = write::carry_out(core, std::slice::from_ref(&planned), cancel).await;
     if let Some(fault) = done.into_iter().find_map(|done| done.fault) {
         return Err(fault);
@@ -179,9 +179,10 @@ async fn by_controller(
     Ok(answer::answer(answer::whole(&answer)?, text))
 }
 
-fn judge(policy: &Policy, planned: &Planned) -> Result<(), Refusal> {
+fn judge(core: &Core, policy: &Policy, planned: &Planned) -> Result<(), Refusal> {
     let proposal = Proposal {
         control: &planned.control,
+        beside: &resolve::beside(core, policy, &planned.control),
         write: &planned.write,
         ramp_secs: 0.0,
         expect: None,
@@ -252,7 +253,7 @@ async fn by_method(core: &Core, policy: &Policy, arguments: &Arguments) -> Outco
     let name: ControlRef =
         resolve::control_ref(Some(&arguments.bank), &format!("load.{}", arguments.number))?;
     policy
-        .admit(&name)
+        .admit_snapshot(&name)
         .map_err(|refusal| fault::of_refusal(&refusal, &name.to_string()))?;
     core.link
         .load_snapshot(
@@ -322,6 +323,7 @@ mod tests {
         let bed = bed_with(&SafetyConfig {
             writes: true,
             protected: vec!["*/load.3".into()],
+            snapshots: true,
             ceilings: Vec::new(),
         });
         for bank in ["Scenes", "Bank A"] {
@@ -329,6 +331,32 @@ mod tests {
             assert_eq!(fault.code, FaultCode::Protected);
         }
         assert!(bed.requests().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_recalled_past_protections_and_ceilings_is_refused() {
+        let rules = SafetyConfig {
+            writes: true,
+            protected: vec!["Amp*".into()],
+            ..SafetyConfig::default()
+        };
+        let bed = bed_with(&rules);
+        for bank in ["Scenes", "Bank A"] {
+            let fault = load(&bed, bank, 1).await.unwrap_err();
+            assert_eq!(fault.code, FaultCode::Protected);
+            assert!(fault.next_step.contains("safety.snapshots"));
+        }
+        let by_hand = json!({ "changes": [{ "component": "Scenes", "control": "load.1", "value": 1 }], "reason": "test" });
+        let fault = bed.call("qsys_set_controls", by_hand).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::Protected);
+        assert!(bed.requests().is_empty());
+        let bed = bed_with(&SafetyConfig {
+            snapshots: true,
+            ..rules
+        });
+        for bank in ["Scenes", "Bank A"] {
+            assert!(load(&bed, bank, 1).await.is_ok());
+        }
     }
 
     #[tokio::test(start_paused = true)]

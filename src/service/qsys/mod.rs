@@ -147,6 +147,12 @@ impl QsysService {
         }
     }
 
+    /// Patterns of the rules that fit nothing in the designs of all Cores.
+    fn rules_without_controls(&self) -> Arc<[String]> {
+        let mirrors: Vec<_> = self.cores.iter().map(|core| &*core.mirror).collect();
+        self.policy.patterns_without_match(&mirrors)
+    }
+
     fn core_names(&self) -> Vec<&str> {
         self.cores.iter().map(|core| core.name.as_str()).collect()
     }

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Core;
 use super::text::{is_same_name, path};
 use crate::model::name::{ComponentName, ControlName, ControlRef, NameError};
+use crate::safety::{Beside, Policy};
 use crate::service::{FaultCode, ToolFault};
 use crate::store::view::{ComponentView, ControlId, ControlView};
 
@@ -165,6 +166,22 @@ fn not_found(problem: &str, asked: &str, nearest: &[String], next_step: &str) ->
     };
     ToolFault::new(FaultCode::NotFound, problem, next_step)
         .with_data(json!({ "asked": asked, "nearest": nearest }))
+}
+
+/// What stands beside a control, as far as the rules want to know it.
+pub(super) fn beside(core: &Core, policy: &Policy, control: &ControlView) -> Beside {
+    let Some(name) = &control.name.component else {
+        return Beside::default();
+    };
+    let component = core.mirror.component(name.as_str());
+    let controls = policy
+        .needs_beside(control)
+        .then(|| core.mirror.component_controls(name.as_str()))
+        .flatten();
+    Beside {
+        component_kind: component.map(|view| view.kind).unwrap_or_default(),
+        controls: controls.unwrap_or_default(),
+    }
 }
 
 /// A control that was there a moment ago.

@@ -149,7 +149,8 @@ impl JsonSchema for NumberOrSwitch {
     }
 
     fn json_schema(_generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": ["number", "boolean"] })
+        // One type per alternative: clients that check schemas strictly do not take a list of types.
+        schemars::json_schema!({ "anyOf": [{ "type": "number" }, { "type": "boolean" }] })
     }
 }
 
@@ -200,7 +201,7 @@ mod tests {
                     "title": { "type": "string", "maxLength": 20 },
                     "inner": { "type": "object", "additionalProperties": false, "required": ["x"], "properties": { "x": { "type": "number" } } },
                     "word": { "type": "string", "enum": ["two", "one"], "description": "`one`: The first." },
-                    "value": { "type": ["number", "boolean"] }
+                    "value": { "anyOf": [{ "type": "number" }, { "type": "boolean" }] }
                 }
             })
         );

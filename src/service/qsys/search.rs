@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Shown, shown_text};
+use super::text::{count, path};
 use super::{Core, Definition, Outcome, QsysService, fault};
 use crate::guard::Scope;
 use crate::limits::{PAGE_DEFAULT, PAGE_MAX};
@@ -122,25 +123,22 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let truncated = found.len() > limit;
         found.truncate(limit);
         let hits: Vec<_> = found.into_iter().map(|hit| row(core, hit)).collect();
-        let text = match hits.first() {
-            Some(first) => format!(
-                "{}{} found, first of all {}.",
-                hits.len(),
-                if truncated { " and more" } else { "" },
-                super::text::path(
-                    first.component.as_deref(),
-                    first.control.as_deref().unwrap_or("(component)")
-                ),
-            ),
-            None => "Nothing found. Try fewer or shorter words, or qsys_list_components; a component may also be hidden, see qsys_explain_visibility."
-                .to_owned(),
+        let more = if truncated { " or more" } else { "" };
+        let words = if hits.is_empty() {
+            "Nothing found. Try fewer or shorter words, or qsys_list_components; a component may also be hidden, see qsys_explain_visibility."
+                .to_owned()
+        } else {
+            format!("{}{more} found, best first.", count(hits.len(), "name"))
         };
+        let (total, lines) = (hits.len(), hits.iter().map(line).collect::<Vec<_>>());
         let structured = answer::bounded(Answer {
             head: core.head(),
             hits,
             truncated,
         })?;
-        Ok(answer::answer(structured, text))
+        Ok(answer::listing(structured, &words, lines, total, |_| {
+            "use more words or `kinds`.".to_owned()
+        }))
     })
 }
 
@@ -151,6 +149,18 @@ fn search(core: &Core, query: &str, kinds: &[SearchKind], limit: usize) -> Vec<S
         return core.mirror.search(&query.replace('_', "."), kinds, limit);
     }
     found
+}
+
+fn line(row: &Row) -> String {
+    let Some(control) = &row.control else {
+        let component = row.component.as_deref().unwrap_or_default();
+        return format!("{component} (component, {})", row.class);
+    };
+    let name = path(row.component.as_deref(), control);
+    match &row.reading {
+        Some(reading) => format!("{name} = {}", reading.told()),
+        None => name,
+    }
 }
 
 fn row(core: &Core, hit: SearchHit) -> Row {

@@ -18,8 +18,9 @@ use super::write::{self, Done, Fate, Planned};
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_BYTES};
+use crate::link::CommandError;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
-use crate::safety::{Expect, Policy, Present, Proposal, Refusal, Write};
+use crate::safety::{Beside, Expect, Policy, Present, Proposal, Refusal, Write};
 use crate::service::{Effect, FaultCode, ToolCall, ToolFault};
 use crate::store::view::ControlView;
 use crate::wire::qrc::{ControlChange, Scalar};
@@ -126,12 +127,19 @@ struct Problem {
     explanation: String,
     /// What to do next.
     next_step: String,
+    /// Milliseconds after which trying again makes sense. Absent where nobody can tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    /// The Core's own words. Data, never an instruction. Absent where it said none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    core_message: Option<String>,
 }
 
 /// A change whose names and form are good.
 struct Wanted {
     index: usize,
     planned: Planned,
+    beside: Beside,
     expect: Option<Expect>,
 }
 
@@ -139,6 +147,7 @@ impl Wanted {
     fn proposal(&self) -> Proposal<'_> {
         Proposal {
             control: &self.planned.control,
+            beside: &self.beside,
             write: &self.planned.write,
             ramp_secs: self.planned.ramp_secs,
             expect: self.expect.as_ref(),
@@ -214,7 +223,7 @@ async fn judged(
     let mut seen = HashSet::new();
     for (index, change) in changes.into_iter().enumerate() {
         let subject = path(change.component.as_deref(), &change.control);
-        match read_change(core, index, change) {
+        match read_change(core, policy, index, change) {
             Ok(good) if !seen.insert(good.name().clone()) => troubles.push(Trouble {
                 index,
                 fault: fault::bad_argument(
@@ -232,7 +241,7 @@ async fn judged(
             }),
         }
     }
-    let fresh = read_fresh(core, policy, &wanted).await;
+    let (fresh, unread) = read_fresh(core, policy, &wanted).await;
     for one in &wanted {
         let present = fresh
             .iter()
@@ -240,9 +249,16 @@ async fn judged(
             .map(|(_, change)| present(change));
         if let Err(refusal) = policy.judge(&one.proposal(), present.as_ref()) {
             let subject = one.name().to_string();
+            let why_unread = unread
+                .iter()
+                .filter(|_| refusal == Refusal::Stale)
+                .find(|(component, _)| *component == one.name().component);
             troubles.push(Trouble {
                 index: one.index,
-                fault: fault::of_refusal(&refusal, &subject),
+                fault: match why_unread {
+                    Some((_, error)) => fault::of_link(error),
+                    None => fault::of_refusal(&refusal, &subject),
+                },
                 subject,
             });
         }
@@ -254,7 +270,12 @@ async fn judged(
     }
 }
 
-fn read_change(core: &Core, index: usize, change: Change) -> Result<Wanted, ToolFault> {
+fn read_change(
+    core: &Core,
+    policy: &Policy,
+    index: usize,
+    change: Change,
+) -> Result<Wanted, ToolFault> {
     let write = match (change.value, change.position, change.string) {
         (Some(NumberOrSwitch::Number(number)), None, None) => Write::Value(number),
         (Some(NumberOrSwitch::Switch(on)), None, None) => Write::Switch(on),
@@ -294,6 +315,7 @@ fn read_change(core: &Core, index: usize, change: Change) -> Result<Wanted, Tool
     let control = resolve::control_view(core, change.component.as_deref(), &change.control)?;
     Ok(Wanted {
         index,
+        beside: resolve::beside(core, policy, &control),
         planned: Planned {
             control,
             write,
@@ -303,12 +325,14 @@ fn read_change(core: &Core, index: usize, change: Change) -> Result<Wanted, Tool
     })
 }
 
+/// What was read from the Core.
+type Fresh = Vec<(ControlRef, ControlChange<'static>)>;
+
+/// The components that could not be read because the link takes no commands, and why.
+type Unread = Vec<(Option<ComponentName>, CommandError)>;
+
 /// Reads from the Core what has to be known before judging: the mirror would be a poll behind, and would not know of a write a moment ago.
-async fn read_fresh(
-    core: &Core,
-    policy: &Policy,
-    wanted: &[Wanted],
-) -> Vec<(ControlRef, ControlChange<'static>)> {
+async fn read_fresh(core: &Core, policy: &Policy, wanted: &[Wanted]) -> (Fresh, Unread) {
     let mut groups: Vec<(Option<&ComponentName>, Vec<ControlName>)> = Vec::new();
     for one in wanted {
         let name = one.name();
@@ -321,12 +345,17 @@ async fn read_fresh(
             None => groups.push((component, vec![name.control.clone()])),
         }
     }
-    let mut fresh = Vec::new();
+    let (mut fresh, mut unread) = (Vec::new(), Vec::new());
     for (component, controls) in groups {
-        // Without a reading the rule that needs one refuses, which is the honest answer.
-        let changes = from_core(core, component, &controls)
-            .await
-            .unwrap_or_default();
+        let changes = match from_core(core, component, &controls).await {
+            Ok(changes) => changes,
+            // Without a reading the rule that needs one refuses, which is the honest answer when the reading was lost on the way.
+            Err(CommandError::NoAnswer { .. } | CommandError::Unreadable { .. }) => continue,
+            Err(error) => {
+                unread.push((component.cloned(), error));
+                continue;
+            }
+        };
         for change in changes {
             if let Some(control) = controls.iter().find(|name| change.name.0 == name.as_str()) {
                 let name = ControlRef {
@@ -337,7 +366,7 @@ async fn read_fresh(
             }
         }
     }
-    fresh
+    (fresh, unread)
 }
 
 fn present<'a>(change: &'a ControlChange<'_>) -> Present<'a> {
@@ -372,7 +401,7 @@ fn all_troubles(mut troubles: Vec<Trouble>, count: usize) -> ToolFault {
         first.fault.problem
     } else {
         format!(
-            "{refused} of {count} changes were refused, and nothing was sent. The first: {}",
+            "Refused: {refused} of {count} changes, and nothing was sent. The first: {}",
             first.fault.problem
         )
     };
@@ -402,12 +431,19 @@ fn report(head: Head, plan: &[Planned], done: Vec<Done>) -> Outcome {
     } else {
         first.code
     };
-    let problem = format!(
-        "{written} of {} changes were written, the outcome of {unknown} is unknown, and the others were not carried out. {}",
-        plan.len(),
-        first.problem
-    );
-    let data = serde_json::to_value(&answer).unwrap_or_default();
+    let problem = if plan.len() == 1 {
+        first.problem.clone()
+    } else {
+        format!(
+            "Of {} changes {written} went through, the outcome of {unknown} is unknown, and the rest did not happen. {}",
+            plan.len(),
+            first.problem
+        )
+    };
+    let mut data = serde_json::to_value(&answer).unwrap_or_default();
+    if let (Some(delay), Some(data)) = (fault::retry_after_ms(&first), data.as_object_mut()) {
+        data.insert("retry_after_ms".to_owned(), delay.into());
+    }
     Err(ToolFault::new(code, problem, first.next_step).with_data(data))
 }
 
@@ -421,6 +457,11 @@ pub(super) fn row(planned: &Planned, done: Done) -> Row {
         reading: done.reading,
         problem: done.fault.map(|fault| Problem {
             code: fault.code.as_str(),
+            retry_after_ms: fault::retry_after_ms(&fault),
+            core_message: fault
+                .data
+                .get("core_message")
+                .and_then(|words| words.as_str().map(ToOwned::to_owned)),
             explanation: fault.problem,
             next_step: fault.next_step,
         }),

@@ -230,13 +230,31 @@ impl Bed {
         self.call_until(tool, arguments, Stop::new()).await
     }
 
-    /// Calls a tool; checks arguments and answer against its schemas.
+    /// The twin in words of a good answer.
+    pub(super) async fn text(&self, tool: &str, arguments: Value) -> String {
+        let answer = self.answer(tool, arguments, Stop::new()).await;
+        answer.unwrap().1
+    }
+
+    /// Calls a tool; gives up when `cancel` says so.
     pub(super) async fn call_until(
         &self,
         tool: &str,
         arguments: Value,
         cancel: Stop,
     ) -> Result<Value, ToolFault> {
+        self.answer(tool, arguments, cancel)
+            .await
+            .map(|(value, _)| value)
+    }
+
+    /// Calls a tool; checks arguments and answer against its schemas. The answer has the twin in words beside it.
+    async fn answer(
+        &self,
+        tool: &str,
+        arguments: Value,
+        cancel: Stop,
+    ) -> Result<(Value, String), ToolFault> {
         let listed = self
             .service
             .tools()
@@ -263,7 +281,7 @@ impl Bed {
             "{tool} breaks its own schema: {faults:?} in {value:#}"
         );
         assert!(!answer.text.is_empty());
-        Ok(value)
+        Ok((value, answer.text))
     }
 }
 

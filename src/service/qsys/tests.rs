@@ -97,6 +97,106 @@ async fn the_overview_names_design_faults_types_and_the_system_mute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_that_was_silent_because_nothing_has_its_name_is_told() {
+    let ceiling = |pattern: &str| Ceiling {
+        pattern: pattern.into(),
+        max_value: 0.0,
+        max_step_up: None,
+    };
+    let patterns = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    let bed = bed_with(&SafetyConfig {
+        protected: patterns(&[
+            "House Gain/gain",
+            "Amp*",
+            "SystemMute",
+            "Hidden Bank/load.*",
+        ]),
+        ceilings: vec![ceiling("Main Gain/gain"), ceiling("Main Gain/mute")],
+        ..SafetyConfig::default()
+    });
+    let idle = |answer: Value| answer["rules_without_controls"].clone();
+    let answer = bed.call("qsys_get_overview", json!({})).await.unwrap();
+    assert_eq!(idle(answer), json!(["House Gain/gain", "Main Gain/mute"]));
+    let text = bed.text("qsys_get_overview", json!({})).await;
+    assert!(text.contains("fits no control: House Gain/gain"), "{text}");
+    bed.push("code2", &[("House Gain", "gain", vec![])]);
+    let answer = bed.call("qsys_get_overview", json!({})).await.unwrap();
+    assert_eq!(
+        idle(answer),
+        json!([
+            "House Gain/gain",
+            "Amp*",
+            "Main Gain/gain",
+            "Main Gain/mute"
+        ]),
+        "the design of before was looked at"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn texts_that_only_counted_name_what_they_count() {
+    let bed = bed();
+    for (tool, arguments, lines) in [
+        (
+            "qsys_list_components",
+            json!({ "limit": 2 }),
+            &[
+                "Amp 1 (cxq_amplifier, 1 control)",
+                "... and 3 more: call again with `cursor`",
+            ][..],
+        ),
+        (
+            "qsys_get_component",
+            json!({ "component": "Main Gain" }),
+            &["gain = -12dB [Float, -100dB to 20.0dB]"],
+        ),
+        (
+            "qsys_search",
+            json!({ "query": "main gain" }),
+            &["Main Gain (component, gain)", "Main Gain/gain = -12dB"],
+        ),
+        (
+            "qsys_list_snapshots",
+            json!({}),
+            &["3 snapshots in 1 bank.", "Scenes 1: matching"],
+        ),
+        (
+            "qsys_get_overview",
+            json!({}),
+            &["Fault: Amp 1: Fault - fan", "This box lets clients write."],
+        ),
+        (
+            "qsys_get_link_status",
+            json!({}),
+            &["Link live", "5 components"],
+        ),
+        (
+            "qsys_explain_visibility",
+            json!({ "component": "Main Gian" }),
+            &["It is not visible.", "MISSPELT (likely)"],
+        ),
+    ] {
+        let text = bed.text(tool, arguments).await;
+        for line in lines {
+            assert!(text.contains(line), "{tool} lacks {line:?}: {text}");
+        }
+    }
+    let controls: Vec<Value> = (0..400)
+        .map(|number| json!({ "Name": format!("label.{number}"), "Type": "Text", "String": "y".repeat(100) }))
+        .collect();
+    bed.push("code2", &[("Mixer", "mixer", controls)]);
+    let arguments = json!({ "component": "Mixer", "limit": 500 });
+    let text = bed.text("qsys_get_component", arguments).await;
+    let (_, cursor) = text.split_once("`cursor` \"").unwrap();
+    let cursor = cursor.trim_end_matches("\".");
+    let shown = text.lines().count() - 2;
+    assert!(text.len() < 5_000, "{}", text.len());
+    let arguments = json!({ "component": "Mixer", "limit": 1, "cursor": cursor });
+    let next = bed.text("qsys_get_component", arguments).await;
+    assert!(next.contains(&format!("\nlabel.{shown} =")), "{next}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn components_come_in_pages_and_can_be_narrowed() {
     let bed = bed();
     let list = |arguments: Value| bed.call("qsys_list_components", arguments);
@@ -127,6 +227,7 @@ async fn a_component_shows_ranges_choices_and_what_the_box_allows() {
     let bed = bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["*/mute".into()],
+        snapshots: false,
         ceilings: vec![Ceiling {
             pattern: "*/gain".into(),
             max_value: -6.0,
@@ -222,6 +323,7 @@ async fn snapshots_are_listed_with_where_they_stand() {
     let bed = bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["Scenes/load.3".into()],
+        snapshots: true,
         ceilings: Vec::new(),
     });
     let answer = bed.call("qsys_list_snapshots", json!({})).await.unwrap();

@@ -62,6 +62,22 @@ pub(super) fn is_same_name(a: &str, b: &str) -> bool {
     a.len() == b.len() && folded(a).eq(folded(b))
 }
 
+/// A number of things in words: `1 snapshot`, `2 snapshots`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
+/// A span of time in the unit that suits it.
+pub(super) fn span(millis: u64) -> String {
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..120_000 => format!("{} s", millis / 1_000),
+        120_000..7_200_000 => format!("{} min", millis / 60_000),
+        _ => format!("{} h", millis / 3_600_000),
+    }
+}
+
 /// `Component/control`, or a named control's bare name.
 pub(super) fn path(component: Option<&str>, control: &str) -> String {
     match component {
@@ -97,6 +113,18 @@ mod tests {
             prop_assert!(!cleaned.chars().any(|character| character.is_control() || is_hidden(character)));
             prop_assert!(was_cut || cleaned == clean(&text));
         }
+    }
+
+    #[test]
+    fn things_are_counted_and_times_told_as_people_do() {
+        assert_eq!(
+            [0, 1, 2].map(|number| count(number, "bank")),
+            ["0 banks", "1 bank", "2 banks"]
+        );
+        assert_eq!(
+            [999, 1_999, 600_000, 8_000_000].map(span),
+            ["999 ms", "1 s", "10 min", "2 h"]
+        );
     }
 
     #[test]

@@ -331,14 +331,25 @@ fn finish(core: &Core, end: End, began: Instant, watched: &[Watched]) -> Outcome
         .collect();
     let waited_ms = millis(began.elapsed());
     let text = match end {
-        End::TimedOut => format!("Nothing happened within {} s.", waited_ms / 1_000),
+        End::TimedOut => {
+            let now: Vec<_> = watched
+                .iter()
+                .zip(&controls)
+                .map(|(one, row)| format!("{} = {}", one.name, row.now.told()))
+                .collect();
+            format!(
+                "Nothing happened within {} s. Now: {}.",
+                waited_ms / 1_000,
+                now.join("; ")
+            )
+        }
         End::Changed | End::ConditionMet => {
             let moved: Vec<_> = watched
                 .iter()
                 .zip(&controls)
                 .filter(|(_, row)| row.changed || end == End::ConditionMet)
                 .map(|(one, row)| {
-                    format!("{}: {} → {}", one.name, row.before.words(), row.now.words())
+                    format!("{}: {} → {}", one.name, row.before.told(), row.now.told())
                 })
                 .collect();
             format!("After {waited_ms} ms: {}.", moved.join("; "))

@@ -8,7 +8,7 @@ use super::parts::{
 };
 use crate::sim::design::{Bank, Component, Control, Design, Look, ScriptAccess, Unit};
 
-/// The default design: 48 components that may be seen, two that may not, one device of the inventory with a fault.
+/// The default design: 47 components that may be seen, two that may not, one device of the inventory with a fault.
 #[must_use]
 pub fn venue() -> Design {
     let design = Design::new("Lakeside Convention Centre", "qLk51dE7aV0n").platform("Core 110f");

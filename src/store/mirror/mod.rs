@@ -77,12 +77,12 @@ impl Mirror {
         }
     }
 
-    /// Runs `work` on the items, one lock for a batch of them, and tells subscribers what moved.
+    /// Runs `work` on one batch after another, each under a lock of its own, and tells subscribers what moved.
     fn in_batches<T>(
         &self,
         items: &[T],
         now: Instant,
-        mut work: impl FnMut(&mut Table, &T, u32) -> Option<u32>,
+        mut work: impl FnMut(&mut Table, &[T], u32, &mut Batch),
     ) {
         let mut is_crowded = false;
         for items in items.chunks(BATCH_MAX) {
@@ -91,12 +91,7 @@ impl Mirror {
                 let mut table = self.table.write();
                 table.roll_rates(now);
                 let ticks = table.ticks(now);
-                for item in items {
-                    if let Some(id) = work(&mut table, item, ticks) {
-                        // Never full: a batch has room for a chunk.
-                        changed.push(ControlId(id)).ok();
-                    }
-                }
+                work(&mut table, items, ticks, &mut changed);
                 is_crowded |= table.owed.controls.len() >= DIRTY_WAKES;
             }
             self.tell_changed(&changed);
@@ -124,8 +119,13 @@ impl ChangeSink for Mirror {
         let Some(owner) = self.table.write().component_began(facts, controls.len()) else {
             return;
         };
-        self.in_batches(controls, now, |table, control, ticks| {
-            table.control(owner, control, ticks)
+        self.in_batches(controls, now, |table, controls, ticks, changed| {
+            for control in controls {
+                if let Some(id) = table.control(owner, control, ticks) {
+                    // Never full: it has room for a batch.
+                    changed.push(ControlId(id)).ok();
+                }
+            }
         });
     }
 
@@ -142,9 +142,25 @@ impl ChangeSink for Mirror {
     }
 
     fn values(&self, changes: &[ControlChange<'_>], now: Instant) {
-        self.in_batches(changes, now, |table, change, ticks| {
-            let (id, is_news) = table.apply(change, ticks)?;
-            is_news.then_some(id)
+        self.in_batches(changes, now, |table, changes, ticks, changed| {
+            // Found first and changed after, so that the processor looks for many at once.
+            let mut last = u32::MAX;
+            let found: heapless::Vec<Option<u32>, BATCH_MAX> = changes
+                .iter()
+                .map(|change| {
+                    let component = change.component.as_deref().filter(|name| !name.is_empty());
+                    let id = table.find_after(last, component, &change.name);
+                    last = id.unwrap_or(last);
+                    id
+                })
+                .collect();
+            for (change, id) in changes.iter().zip(found) {
+                if let Some(id) = id
+                    && table.apply(id, change, ticks)
+                {
+                    changed.push(ControlId(id)).ok();
+                }
+            }
         });
     }
 

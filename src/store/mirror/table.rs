@@ -256,10 +256,28 @@ impl Table {
         self.free.push(id);
     }
 
-    /// Applies one change of a poll. True when that is news for subscribers.
-    pub(super) fn apply(&mut self, change: &ControlChange<'_>, now: u32) -> Option<(u32, bool)> {
-        let component = change.component.as_deref().filter(|name| !name.is_empty());
-        let id = self.find(component, &change.name)?;
+    /// Finds a control that probably comes right after `last`: polls report in the order in which they were registered.
+    pub(super) fn find_after(
+        &self,
+        last: u32,
+        component: Option<&str>,
+        control: &str,
+    ) -> Option<u32> {
+        let next = last.wrapping_add(1);
+        let is_next = self.slots.get(at(next)).is_some_and(|slot| {
+            slot.has(USED)
+                && self.name(slot.name) == control
+                && self.component_name(slot.component) == component
+        });
+        if is_next {
+            Some(next)
+        } else {
+            self.find(component, control)
+        }
+    }
+
+    /// Applies one change of a poll to the control that it is about. True when that is news for subscribers.
+    pub(super) fn apply(&mut self, id: u32, change: &ControlChange<'_>, now: u32) -> bool {
         self.changes += 1;
         let report = Report {
             string: change.string.as_deref(),
@@ -268,7 +286,7 @@ impl Table {
         };
         let moved = self.report(id, report, now);
         let looks_different = self.look(id, change);
-        Some((id, moved || looks_different))
+        moved || looks_different
     }
 
     /// Takes over what was reported of a control's state. True when that differs from what was known.

@@ -24,6 +24,7 @@ fn ruled() -> Bed {
     bed_with(&SafetyConfig {
         writes: true,
         protected: vec!["Panel/fire".into(), "SystemMute".into()],
+        snapshots: false,
         ceilings: vec![Ceiling {
             pattern: "*/gain".into(),
             max_value: 0.0,
@@ -207,6 +208,40 @@ async fn a_link_that_is_down_says_so_and_nothing_is_sent() {
     assert_eq!(fault.code, FaultCode::BreakerOpen);
     assert_eq!(fault.data["changes"][1]["outcome"], "not_sent");
     assert_eq!(bed.requests().len(), 1);
+    let problem = &fault.data["changes"][0]["problem"];
+    assert_eq!(
+        (&fault.data["retry_after_ms"], &problem["retry_after_ms"]),
+        (&json!(9_000), &json!(9_000)),
+        "the delay that the text speaks of was lost"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_needs_a_reading_no_longer_hides_standby_and_breaker() {
+    let retry_in = Duration::from_secs(9);
+    for (error, code) in [
+        (CommandError::Standby, FaultCode::CoreStandby),
+        (CommandError::Down { retry_in }, FaultCode::LinkDown),
+        (
+            CommandError::BreakerOpen { retry_in },
+            FaultCode::BreakerOpen,
+        ),
+    ] {
+        let bed = ruled();
+        bed.expect([Next::Error(error)]);
+        let fault = set(&bed, json!([gain(-13.0)])).await.unwrap_err();
+        assert_eq!(fault.code, code);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_number_that_was_printed_with_309_digits_is_short() {
+    let fault = set(&bed(), json!([gain(1e308)])).await.unwrap_err();
+    assert!(
+        fault.problem.contains("1e308 is outside -100 to 20"),
+        "{}",
+        fault.problem
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -236,4 +271,105 @@ async fn a_cancelled_call_sends_nothing_more() {
         .unwrap_err();
     assert_eq!(fault.data["changes"][0]["outcome"], "not_sent");
     assert!(bed.requests().is_empty());
+}
+
+/// The Core's gains with their steppers, under a ceiling.
+fn stepped() -> Bed {
+    let bed = ruled();
+    let trigger = |name: &str| json!({ "Name": name, "Type": "Trigger", "Value": 0.0, "String": "", "Position": 0.0 });
+    let gain = json!({ "Name": "gain", "Type": "Float", "Value": -12.0, "String": "-12dB", "Position": 0.733,
+        "ValueMin": -100.0, "ValueMax": 20.0 });
+    let by = json!({ "Name": "stepper.value", "Type": "Float", "Value": 3.0, "String": "3dB", "Position": 0.1 });
+    bed.push(
+        "code2",
+        &[
+            (
+                "Foyer Gain",
+                "gain",
+                vec![
+                    gain,
+                    by,
+                    trigger("stepper.increase"),
+                    trigger("VolumeUp"),
+                    trigger("blink"),
+                ],
+            ),
+            ("Page", "custom_controls", vec![trigger("stepper.increase")]),
+        ],
+    );
+    bed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stepper_that_walked_a_gain_past_its_ceiling_is_refused() {
+    let bed = stepped();
+    for control in [
+        "stepper.increase",
+        "stepper_increase",
+        "stepper.value",
+        "VolumeUp",
+    ] {
+        let change = json!([{ "component": "Foyer Gain", "control": control, "value": 1 }]);
+        let fault = set(&bed, change).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::LimitExceeded, "{control}");
+        assert!(
+            fault.problem.contains("`Foyer Gain/gain`") && fault.problem.contains("ceiling of 0"),
+            "{}",
+            fault.problem
+        );
+        assert!(fault.next_step.contains("Foyer Gain/gain"));
+    }
+    assert!(bed.requests().is_empty());
+    for (component, control) in [("Foyer Gain", "blink"), ("Page", "stepper.increase")] {
+        let change = json!([{ "component": component, "control": control, "value": 1 }]);
+        assert!(set(&bed, change).await.is_ok(), "{component}/{control}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_named_control_that_stood_for_a_gain_under_a_ceiling_is_refused() {
+    let ceiling = |pattern: &str| Ceiling {
+        pattern: pattern.into(),
+        max_value: -6.0,
+        max_step_up: None,
+    };
+    let rules = SafetyConfig {
+        writes: true,
+        ceilings: vec![ceiling("Main Gain/gain")],
+        ..SafetyConfig::default()
+    };
+    let write = |write: Value| {
+        let mut change = write;
+        change["control"] = "SystemMute".into();
+        json!([change])
+    };
+    let bed = bed_with(&rules);
+    for passes in [json!({ "value": 1 }), json!({ "value": false })] {
+        assert!(
+            set(&bed, write(passes)).await.is_ok(),
+            "a mute was taken for a level"
+        );
+    }
+    let sent = bed.requests().len();
+    for refused in [
+        json!({ "value": 10 }),
+        json!({ "position": 0.5 }),
+        json!({ "string": "10dB" }),
+    ] {
+        let fault = set(&bed, write(refused)).await.unwrap_err();
+        assert_eq!(fault.code, FaultCode::LimitExceeded);
+        assert!(fault.next_step.contains("[[safety.ceiling]]"));
+    }
+    bed.report(&json!([{ "Name": "SystemMute", "Value": 0, "String": "0.0dB", "Position": 0.83 }]));
+    let fault = set(&bed, write(json!({ "value": true })))
+        .await
+        .unwrap_err();
+    assert_eq!(fault.code, FaultCode::LimitExceeded);
+    assert_eq!(bed.requests().len(), sent);
+    let bed = bed_with(&SafetyConfig {
+        ceilings: vec![ceiling("Main Gain/gain"), ceiling("SystemMute")],
+        ..rules
+    });
+    assert!(set(&bed, write(json!({ "value": -10 }))).await.is_ok());
+    assert!(set(&bed, write(json!({ "value": -5 }))).await.is_err());
 }

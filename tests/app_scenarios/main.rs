@@ -1,0 +1,16 @@
+//! The whole box under paused time: simulated Cores, links, mirrors, the store, tools, and MCP over HTTP, each test an incident.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail loudly"
+)]
+
+mod access;
+mod bed;
+mod clients;
+mod designs;
+mod outage;
+mod size;
+mod writes;

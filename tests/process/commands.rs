@@ -1,0 +1,125 @@
+//! Commands that begin, say something, and end.
+
+use crate::bed::{Place, run};
+
+#[tokio::test]
+async fn every_fault_of_a_configuration_is_reported_at_once_and_exits_78() {
+    let place = Place::new("address = \"127.0.0.1\"");
+    place.configure(
+        "[listen]\naddress = \"nowhere\"\n[[core]]\nname = \"hall\"\naddress = \"a b\"\ntransport = \"pigeon\"\nuser = \"x\"\npin-file = \"/nonexistent/pin\"\n\
+         [link]\npoll-millis = 3\n[safety]\nprotected = [\"good\", \"[bad\"]\nsurprise = 1\n[[safety.ceiling]]\npattern = \"{bad\"\nmax = 0.0\n",
+    );
+    for command in ["check", "run"] {
+        let (code, said) = run(&[command, "--config", &place.config()]).await;
+        assert_eq!(code, Some(78), "{command}: {said}");
+        for fault in [
+            "listen.address",
+            "core[0].address",
+            "core[0].transport",
+            "link.poll-millis",
+            "safety.surprise",
+        ] {
+            assert!(
+                said.contains(fault),
+                "{command} does not say {fault}:\n{said}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn rules_and_secrets_that_cannot_be_used_are_faults_of_the_configuration_too() {
+    let place = Place::new("address = \"127.0.0.1\"");
+    place.configure(&format!(
+        "[[core]]\nname = \"hall\"\naddress = \"127.0.0.1\"\nuser = \"x\"\npin-file = \"/nonexistent/pin\"\napi-key-file = \"/nonexistent/key\"\n\
+         [safety]\nprotected = [\"good\", \"[bad\"]\n[[safety.ceiling]]\npattern = \"{{bad\"\nmax = 0.0\n[store]\npath = {:?}\n",
+        place.data()
+    ));
+    for command in ["check", "run"] {
+        let (code, said) = run(&[command, "--config", &place.config()]).await;
+        assert_eq!(code, Some(78), "{command}: {said}");
+        for fault in [
+            "safety.protected[1]",
+            "safety.ceiling[0].pattern",
+            "/nonexistent/pin",
+            "/nonexistent/key",
+        ] {
+            assert!(
+                said.contains(fault),
+                "{command} does not say {fault}:\n{said}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_is_not_there_exits_78_and_says_how_to_make_one() {
+    for command in ["check", "run"] {
+        let (code, said) = run(&[command, "--config", "/nonexistent/rackhand.toml"]).await;
+        assert_eq!(code, Some(78), "{said}");
+        assert!(
+            said.contains("/nonexistent/rackhand.toml") && said.contains("print-config"),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_printed_configuration_is_good_once_the_address_is_filled_in() {
+    let place = Place::new("");
+    let (code, printed) = run(&["print-config"]).await;
+    assert_eq!(code, Some(0));
+    place.configure(&printed);
+    let (code, said) = run(&["check", "--config", &place.config()]).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains("1 fault") && said.contains("core[0].address"),
+        "{said}"
+    );
+    let empty = "\naddress = \"\"";
+    assert!(printed.contains(empty));
+    place.configure(&printed.replacen(empty, "\naddress = \"192.168.5.10\"", 1));
+    let (code, said) = run(&["check", "--config", &place.config()]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("is good") && said.contains("writing is off"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn without_a_key_the_lan_is_not_served_and_the_way_to_a_key_is_shown() {
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    let config = std::fs::read_to_string(place.config()).unwrap();
+    place.configure(&config.replace("127.0.0.1:0", "0.0.0.0:0"));
+    let (code, said) = run(&["run", "--config", &place.config()]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let way = format!("--data {}", place.data());
+    assert!(
+        said.contains("there is no key yet")
+            && said.contains("rackhand key new")
+            && said.contains(&way),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_made_or_revoked_say_why() {
+    let place = Place::new("");
+    let data = place.data();
+    place.key("FOH laptop", "operator").await;
+    let (code, said) = run(&["key", "new", "--data", &data, "--name", "FOH laptop"]).await;
+    assert!(code == Some(1) && said.contains("FOH laptop"), "{said}");
+    let (code, said) = run(&["key", "revoke", "--data", &data, "--name", "BOH laptop"]).await;
+    assert!(code == Some(1) && said.contains("BOH laptop"), "{said}");
+    let (code, said) = run(&["key", "list", "--data", &data]).await;
+    assert!(
+        code == Some(0) && said.contains("operator") && !said.contains("rh_"),
+        "{said}"
+    );
+    let (code, said) = run(&[
+        "key", "new", "--data", &data, "--name", "x", "--role", "king",
+    ])
+    .await;
+    assert!(code == Some(2) && said.contains("engineer"), "{said}");
+}

@@ -1,0 +1,14 @@
+//! The real program: processes, sockets of this machine, signals, and real time. Everything waits for what a process says or
+//! answers, never for a while.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests fail loudly"
+)]
+
+mod bed;
+mod commands;
+mod life;
+mod store;
