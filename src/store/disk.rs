@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use compact_str::CompactString;
 use tokio::time::Instant;
@@ -101,8 +102,19 @@ impl Disk {
                 .map(|core| ((*core).into(), Restoring::new(now)))
                 .collect(),
         };
-        let state = open_in(dir, STATE, make)?;
-        let record = open_in(dir, RECORD, Counters::default)?;
+        // Both wait for the disk most of the time: together they take no longer than one.
+        let (state, record) = thread::scope(|scope| {
+            let record = scope.spawn(|| open_in(dir, RECORD, Counters::default));
+            (open_in(dir, STATE, make), record.join())
+        });
+        let state = state?;
+        let record = record.unwrap_or_else(|_panic| {
+            Ok(Opened {
+                database: Err(Fault::Damaged("opening it panicked".into())),
+                reader: Counters::default(),
+                quarantined: None,
+            })
+        })?;
         let restored = state.reader.cores.into_iter();
         let mut dropped = 0;
         let mirrors = restored.map(|(core, restoring)| {
