@@ -20,7 +20,7 @@ use super::talk::{Age, Talk};
 use crate::base::backoff::{Backoff, random_unit};
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlRef;
-use crate::wire::qrc::Request;
+use crate::wire::qrc::{EngineState, Request};
 
 /// While a person has to decide about a certificate, how often to look whether somebody has.
 const TRUST_ASKED_EVERY: Duration = Duration::from_secs(5);
@@ -402,7 +402,11 @@ impl Peer {
                 self.status.address,
                 state.as_str()
             );
-            if state == LinkState::Standby {
+            // An active Core that was not chosen yet is shown as a standby for a moment.
+            let engine = self.status.engine.as_ref();
+            if state == LinkState::Standby
+                && engine.is_some_and(|engine| engine.state == EngineState::Standby)
+            {
                 tracing::info!(
                     "The Core at {} is the standby of its pair: it is kept connected, and not used",
                     self.status.address

@@ -285,16 +285,22 @@ impl Bend {
     }
 }
 
+/// Nodes that repetition may make of one: it can be repeated itself.
+const REPEATED_MAX: usize = 4_000;
+
 fn repeat(node: &mut Node, number: u8, times: u8) {
     let number = usize::from(number) % node.len().max(1);
+    let affordable = |item: &Node| usize::from(times).min(REPEATED_MAX / item.count());
     match node {
         Node::List(items) if !items.is_empty() => {
             let item = items[number].clone();
-            items.extend(std::iter::repeat_n(item, times.into()));
+            let times = affordable(&item);
+            items.extend(std::iter::repeat_n(item, times));
         }
         Node::Map(members) if !members.is_empty() => {
             let member = members[number].clone();
-            members.extend(std::iter::repeat_n(member, times.into()));
+            let times = affordable(&member.1);
+            members.extend(std::iter::repeat_n(member, times));
         }
         _ => {}
     }
