@@ -74,7 +74,6 @@ targets! {
     "config" a_configuration_is_accepted_within_its_bounds_or_every_fault_has_a_key: config::File => config::holds,
     "breaker" a_breaker_opens_rests_and_closes_as_it_says_whatever_happens: breaker::Case => breaker::holds,
     "session" a_session_answers_every_caller_once_and_sends_no_write_twice: session::Case => session::holds,
-    "link" a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
     "mirror" a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
     "sim" a_simulated_core_answers_what_it_can_read_and_writes_nothing_but_frames: Vec<sim::Step> => sim::holds,
     "mcp" a_posted_body_gets_an_answer_of_the_protocol_and_no_rule_is_broken: Vec<mcp::Request> => mcp::holds,
