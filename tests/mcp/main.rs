@@ -9,7 +9,6 @@
 )]
 
 mod bed;
-mod clients;
 mod fixture;
 mod front;
 mod legacy;

@@ -16,7 +16,7 @@ use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
 use crate::model::name::ControlName;
 use crate::wire::jsonrpc::ErrorObject;
-use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar, code};
+use crate::wire::qrc::{ComponentFacts, ControlFacts, Controls, Named, Request, Scalar};
 
 /// How often a component's controls are asked for in a row before the component is left out.
 const CONTROLS_ASKED_MAX: u8 = 3;
