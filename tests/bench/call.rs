@@ -1,7 +1,6 @@
 //! A call of a tool on a cached value, against the least that could read the same request and send the same answer.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -48,12 +47,12 @@ impl Server {
         Ok(body)
     }
 
-    async fn round(&mut self, requests: usize) -> Result<Duration> {
+    fn round(&mut self, requests: usize) -> Result<()> {
         let before = clock::cpu_of(self.role.pid())?;
-        let took = drive(self.address, &self.request, CONNECTIONS, requests).await?;
+        drive(self.address, &self.request, CONNECTIONS, requests)?;
         let used = clock::cpu_of(self.role.pid())?.saturating_sub(before);
         self.rates.push(requests as f64 / used.as_secs_f64());
-        Ok(took)
+        Ok(())
     }
 
     /// How it compares, and between which rounds.
@@ -90,11 +89,11 @@ pub(crate) fn rows(scale: &Scale) -> Result<Vec<Row>> {
         let mut yardstick = Server::start(&["yardstick", &file.path().display().to_string()])?;
         ensure!(yardstick.ask_once().await? == answer, "the yardstick answers something else");
         for server in [&mut bare, &mut front, &mut yardstick] {
-            drive(server.address, &server.request, CONNECTIONS, requests / 4).await?;
+            drive(server.address, &server.request, CONNECTIONS, requests / 4)?;
         }
         for _ in 0..rounds {
             for server in [&mut yardstick, &mut bare, &mut front] {
-                server.round(requests).await?;
+                server.round(requests)?;
             }
         }
         let what = |with: &str| {

@@ -1,5 +1,6 @@
 //! A large design as a Core would tell it, and polls of it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use rackhand::model::change::ChangeSink;
@@ -189,10 +190,31 @@ pub(crate) fn tell(sink: &dyn ChangeSink, controls: usize) {
 /// Which controls move.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mix {
-    /// Nine of ten changes are a meter's, of the rest four fifths are those of a few busy controls.
+    /// Nine of ten changes are a meter's, of the rest four fifths are those of a few busy controls. A frame has each control once,
+    /// in the order in which controls were registered.
     Meters,
-    /// Any control.
+    /// Any control, in any order.
     Any,
+}
+
+impl Mix {
+    /// The controls that one frame reports.
+    fn moved(self, controls: usize, changes: usize, random: &mut Random) -> Vec<usize> {
+        if matches!(self, Self::Any) {
+            return (0..changes).map(|_| random.below(controls)).collect();
+        }
+        let mut moved = BTreeSet::new();
+        while moved.len() < changes {
+            let any = random.below(controls);
+            moved.insert(match random.below(100) {
+                0..90 => any / TURNS * TURNS + METER,
+                // Faders and the like: some of the first thousand controls.
+                90..98 => (any % 1000) / TURNS * TURNS + [0, 1, 2, 8][any % 4],
+                _ => any,
+            });
+        }
+        moved.into_iter().collect()
+    }
 }
 
 /// Poll frames of a design of this many controls, `changes` each.
@@ -212,17 +234,7 @@ pub(crate) fn poll(
     random: &mut Random,
 ) -> String {
     let mut text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"Id":"slow","Changes":["#);
-    for index in 0..changes {
-        let any = random.below(controls);
-        let moved = match mix {
-            Mix::Any => any,
-            Mix::Meters => match random.below(100) {
-                0..90 => any / TURNS * TURNS + METER,
-                // Faders and the like: the first thousand controls that are no meters.
-                90..98 => (any % 1000) / TURNS * TURNS + [0, 1, 2, 8][any % 4],
-                _ => any,
-            },
-        };
+    for (index, moved) in mix.moved(controls, changes, random).into_iter().enumerate() {
         let state = State::of(moved, random);
         let (component, control) = (
             component_name(moved / CONTROLS_PER),

@@ -80,4 +80,5 @@ targets! {
     "http" bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     "store" a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     "safety" a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
+    "link" a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
 }
