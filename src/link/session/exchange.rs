@@ -151,7 +151,13 @@ impl Exchange {
         self.pending.get(id).is_some_and(is_command)
     }
 
+    /// The request that an answer belongs to. Nothing where it was not sent yet: who answers that, answers something else, and the
+    /// request still goes out.
     pub(super) fn take(&mut self, id: &Id) -> Option<Waiting<Purpose>> {
+        let mut queued = self.outbox.iter();
+        if queued.any(|(number, _)| Id::Number(*number).means(id)) {
+            return None;
+        }
         self.pending.take(id)
     }
 

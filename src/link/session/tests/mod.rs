@@ -177,6 +177,26 @@ fn an_answered_write_moves_the_sink_without_waiting_for_the_next_poll() {
 }
 
 #[test]
+fn an_answer_to_a_request_that_was_not_sent_yet_answers_nobody() {
+    let mut bench = Bench::live(Transport::Wss);
+    bench.converse();
+    let (reply, mut answer) = oneshot::channel();
+    bench
+        .session
+        .command(bench.now, &Request::ControlGet(vec!["a".into()]), reply);
+    for id in 1..100 {
+        let frame = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":true}}"#);
+        bench.session.frame(bench.now, &frame, &bench.sink);
+    }
+    assert_eq!(
+        answer.try_recv().unwrap_err(),
+        oneshot::error::TryRecvError::Empty
+    );
+    bench.collect();
+    assert!(bench.sent.iter().any(|frame| frame.contains("Control.Get")));
+}
+
+#[test]
 fn a_cut_tells_each_caller_what_can_be_known() {
     let mut bench = Bench::live(Transport::Wss);
     let mut sent = bench.write(1.0);
