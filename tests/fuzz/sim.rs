@@ -16,6 +16,7 @@ pub(crate) enum Step {
     Frame(Bent<ToCore>),
     /// What is no frame at all.
     Bytes([u8; 12]),
+    /// So many times 5 ms: after a minute of silence the Core would end the connection.
     Passes(u8),
     Console(u8, Option<Slip>),
 }
@@ -70,8 +71,8 @@ pub(crate) fn holds(steps: &Vec<Step>) {
                         send(&mut ours, frame.text.as_bytes()).await;
                     }
                     Step::Bytes(bytes) => send(&mut ours, bytes).await,
-                    Step::Passes(tenths) => {
-                        sleep(Duration::from_millis(u64::from(*tenths) * 100)).await;
+                    Step::Passes(steps) => {
+                        sleep(Duration::from_millis(u64::from(*steps) * 5)).await;
                     }
                     Step::Console(line, slip) => {
                         let mut line = LINES[usize::from(*line) % LINES.len()].to_owned();
