@@ -17,7 +17,8 @@ use crate::base::shutdown::Stop;
 use crate::guard::Scopes;
 use crate::limits::{CALL_TIMEOUT_SECS, LIST_CACHE_MS, WRITES_RUNNING_MAX};
 use crate::service::{
-    Effect, FaultCode, Registered, Registry, Tool, ToolAnswer, ToolCall, ToolFault,
+    Content, Effect, FaultCode, Registered, Registry, ResourceBody, Step, Tool, ToolAnswer,
+    ToolCall, ToolFault,
 };
 
 /// How a tool is listed, ready-made for the kinds of revisions that differ.
@@ -194,7 +195,11 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u
         Err(problems) => Err(bad_arguments(tool, &json!(problems))),
     };
     match outcome {
-        Ok(answer) => Ok(success(server, request, &answer)),
+        Ok(Step::Done(answer)) => Ok(success(server, request, &answer)),
+        Ok(Step::Ask(_) | Step::Task) => Err(Fault::params(format!(
+            "{} has to ask a person first, which is not possible here.",
+            tool.name
+        ))),
         Err(fault)
             if fault.code == FaultCode::BadArguments
                 && !request.revision.shows_bad_arguments_to_the_model() =>
@@ -252,14 +257,9 @@ async fn carry_out(
     request: &Request<'_>,
     registered: &Registered,
     arguments: Value,
-) -> Result<ToolAnswer, ToolFault> {
+) -> Result<Step<ToolAnswer>, ToolFault> {
     let tool = registered.tool();
-    let call = |cancel| ToolCall {
-        tool: tool.name.to_owned(),
-        arguments,
-        caller: request.caller.clone(),
-        cancel,
-    };
+    let call = |cancel| ToolCall::new(tool.name, arguments, request.caller.clone(), cancel);
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
     if tool.effect == Effect::Read {
         // Long waits end when the process stops.
@@ -320,18 +320,21 @@ fn took_too_long(tool: &Tool) -> ToolFault {
 
 fn success(server: &Server, request: &Request<'_>, tool_answer: &ToolAnswer) -> Vec<u8> {
     let revision = request.revision;
-    let structured = tool_answer.structured.get();
+    let structured = tool_answer.structured.as_deref().map_or("", RawValue::get);
     let mut answer = Answer::open(
         request.id,
         revision,
         structured.len() + tool_answer.text.len() + 128,
     );
-    if revision.has_structured_content() {
-        content(&mut answer, &[&tool_answer.text]);
-        answer.raw("structuredContent", structured);
+    // Clients that know no structured content get it as a second text.
+    let twin = if revision.has_structured_content() {
+        ""
     } else {
-        // Clients that know no structured content get it as a second text.
-        content(&mut answer, &[&tool_answer.text, structured]);
+        structured
+    };
+    content(&mut answer, &[&tool_answer.text, twin], &tool_answer.more);
+    if revision.has_structured_content() && !structured.is_empty() {
+        answer.raw("structuredContent", structured);
     }
     answer.raw("isError", "false");
     answer.close(revision, &server.meta)
@@ -354,7 +357,7 @@ fn failure(server: &Server, request: &Request<'_>, fault: &ToolFault) -> Vec<u8>
         text.push_str(&fault.data.to_string());
     }
     let mut answer = Answer::open(request.id, revision, text.len() * 2 + 256);
-    content(&mut answer, &[&text]);
+    content(&mut answer, &[&text], &[]);
     if revision.has_structured_content() {
         let body = FaultBody {
             code: fault.code.as_str(),
@@ -368,13 +371,45 @@ fn failure(server: &Server, request: &Request<'_>, fault: &ToolFault) -> Vec<u8>
     answer.close(revision, &server.meta)
 }
 
-fn content(answer: &mut Answer, texts: &[&str]) {
+/// The field `content`: texts that are not empty, then whatever is no text.
+fn content(answer: &mut Answer, texts: &[&str], more: &[Content]) {
     let out = answer.name("content");
-    for (index, text) in texts.iter().enumerate() {
-        out.extend_from_slice(if index == 0 { b"[" } else { b"," });
+    out.push(b'[');
+    let start = out.len();
+    for text in texts.iter().filter(|text| !text.is_empty()) {
+        if out.len() > start {
+            out.push(b',');
+        }
         out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
         push_json(out, text);
         out.push(b'}');
     }
+    for piece in more {
+        if out.len() > start {
+            out.push(b',');
+        }
+        push_json(out, &piece_json(piece));
+    }
     out.push(b']');
+}
+
+/// A piece of content as MCP writes it.
+fn piece_json(piece: &Content) -> Value {
+    match piece {
+        Content::Text(text) => json!({"type": "text", "text": text}),
+        Content::Image { mime_type, base64 } => {
+            json!({"type": "image", "mimeType": mime_type, "data": base64})
+        }
+        Content::Audio { mime_type, base64 } => {
+            json!({"type": "audio", "mimeType": mime_type, "data": base64})
+        }
+        Content::Resource(resource) => {
+            let (field, body) = match &resource.body {
+                ResourceBody::Text(text) => ("text", text.as_str()),
+                ResourceBody::Base64(bytes) => ("blob", &**bytes),
+            };
+            json!({"type": "resource", "resource": {"uri": resource.uri, "mimeType": resource.mime_type, field: body}})
+        }
+        Content::Link { uri, name } => json!({"type": "resource_link", "uri": uri, "name": name}),
+    }
 }

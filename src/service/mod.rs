@@ -1,20 +1,29 @@
 //! What the protocol layer asks for tools, resources and prompts. It knows no Q-SYS, and services know no protocol dates.
 
 pub mod arguments;
+mod call;
+mod catalogue;
 pub mod fault;
 pub mod qsys;
 pub mod registry;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
+pub use call::{
+    Abilities, Ask, Content, Listener, LogLevel, Question, QuestionKind, Said, Step, TaskMode,
+    ToolAnswer, ToolCall, Voice,
+};
+pub use catalogue::{
+    Completed, Completion, Generations, Prompt, PromptAnswer, PromptArgument, PromptCall,
+    PromptMessage, Resource, ResourceBody, ResourceContent, ResourceContents, ResourceTemplate,
+    Speaker, Target,
+};
 pub use fault::{FaultCode, ToolFault};
 pub use registry::{Registered, Registry, RegistryError};
 
-use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
 
 /// What a tool does to the world, as MCP's four hints put it. Hints inform clients; the server enforces regardless.
@@ -49,30 +58,7 @@ pub struct Tool {
     pub scope: Scope,
 }
 
-/// A call of a tool, its arguments already checked against the schema.
-#[derive(Debug)]
-pub struct ToolCall {
-    /// Name of the tool, or an alias.
-    pub tool: String,
-    /// Arguments: an object.
-    pub arguments: Value,
-    /// Who calls.
-    pub caller: Caller,
-    /// Cancelled when the caller no longer wants the answer, or the process stops. A write that was sent is finished all the same;
-    /// a read is dropped where it waits when its caller goes away.
-    pub cancel: Stop,
-}
-
-/// A good answer.
-#[derive(Debug)]
-pub struct ToolAnswer {
-    /// The answer by the output schema.
-    pub structured: Box<RawValue>,
-    /// The same in a sentence or two, for hosts that show only text.
-    pub text: String,
-}
-
-/// A set of tools that belong together, and later their resources and prompts.
+/// A set of tools, prompts and resources that belong together.
 pub trait Service: Send + Sync {
     /// Prefix of its tools: `qsys`, `system`.
     fn name(&self) -> &'static str;
@@ -86,5 +72,57 @@ pub trait Service: Send + Sync {
     }
 
     /// Carries out a call of one of [`Service::tools`] or [`Service::older_names`].
-    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<ToolAnswer, ToolFault>>;
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>>;
+
+    /// Its prompts, in the order in which they are listed.
+    fn prompts(&self) -> &[Prompt] {
+        &[]
+    }
+
+    /// Fills in one of [`Service::prompts`]; required arguments are there.
+    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Step<PromptAnswer>, ToolFault>> {
+        Box::pin(future::ready(Err(ToolFault::new(
+            FaultCode::NotFound,
+            format!("There is no prompt `{}`.", call.prompt),
+            "List the prompts.",
+        ))))
+    }
+
+    /// The resources that are listed one by one, in a stable order.
+    fn resources(&self) -> Vec<Resource> {
+        Vec::new()
+    }
+
+    /// The families of resources that are too many to list.
+    fn resource_templates(&self) -> &[ResourceTemplate] {
+        &[]
+    }
+
+    /// Reads a resource, listed or of a family. `None` for a URI that is none of this service.
+    fn read_resource<'a>(
+        &'a self,
+        uri: &'a str,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Option<ResourceContents>, ToolFault>> {
+        let _ = (uri, caller);
+        Box::pin(future::ready(Ok(None)))
+    }
+
+    /// A number that is another one whenever a read of `uri` would give other contents, ages aside. `None` for a URI that is none of
+    /// this service. Asked a few times a second for each resource that somebody subscribed to, so it must be cheap.
+    fn resource_stamp(&self, uri: &str) -> Option<u64> {
+        let _ = uri;
+        None
+    }
+
+    /// Which edition of each list is out.
+    fn generations(&self) -> Generations {
+        Generations::default()
+    }
+
+    /// Values that could complete an argument. `None` if the prompt or template is none of this service.
+    fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
+        let _ = completion;
+        None
+    }
 }

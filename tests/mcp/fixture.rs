@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use rackhand::guard::Scope;
-use rackhand::service::{Effect, FaultCode, Service, Tool, ToolAnswer, ToolCall, ToolFault};
+use rackhand::service::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -77,12 +77,13 @@ impl Fixture {
     }
 }
 
-fn answer(text: &str) -> ToolAnswer {
+fn answer(text: &str) -> Step<ToolAnswer> {
     let structured = json!({"text": text}).to_string();
-    ToolAnswer {
-        structured: RawValue::from_string(structured).unwrap(),
+    Step::Done(ToolAnswer {
+        structured: Some(RawValue::from_string(structured).unwrap()),
         text: text.to_owned(),
-    }
+        more: Vec::new(),
+    })
 }
 
 struct CountsWhenDropped(Arc<Knobs>);
@@ -107,7 +108,7 @@ impl Service for Fixture {
         &self.older
     }
 
-    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<ToolAnswer, ToolFault>> {
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
         Box::pin(async move {
             match call.tool.as_str() {
                 "fixture_echo" | "old_echo" => {

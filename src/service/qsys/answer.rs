@@ -201,7 +201,11 @@ pub(super) fn answer(structured: Box<RawValue>, text: String) -> ToolAnswer {
         std::borrow::Cow::Borrowed(_) => text,
         std::borrow::Cow::Owned(cleaned) => cleaned,
     };
-    ToolAnswer { structured, text }
+    ToolAnswer {
+        structured: Some(structured),
+        text,
+        more: Vec::new(),
+    }
 }
 
 /// A good answer whose twin in words can stand alone, for hosts that show nothing else: `head`, then a line for each row as long as
@@ -230,7 +234,11 @@ pub(super) fn listing(
         text.push('\n');
         text.push_str(&clean(&format!("... and {left} more: {more}")));
     }
-    ToolAnswer { structured, text }
+    ToolAnswer {
+        structured: Some(structured),
+        text,
+        more: Vec::new(),
+    }
 }
 
 /// Arguments as a tool's own type.

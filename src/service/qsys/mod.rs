@@ -26,13 +26,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
+use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
-use super::{Effect, FaultCode, Service, Tool, ToolAnswer, ToolCall, ToolFault};
+use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
 use crate::guard::Scope;
 use crate::limits::WAITS_MAX;
 use crate::link::Link;
@@ -201,12 +202,12 @@ impl Service for QsysService {
         &self.tools
     }
 
-    fn call(&self, call: ToolCall) -> BoxFuture<'_, Outcome> {
+    fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
         let definition = DEFINITIONS
             .iter()
             .find(|definition| definition.name == call.tool);
         match definition {
-            Some(definition) => (definition.call)(self, call),
+            Some(definition) => Box::pin((definition.call)(self, call).map_ok(Step::Done)),
             None => Box::pin(future::ready(Err(ToolFault::new(
                 FaultCode::NotFound,
                 format!("There is no tool `{}`.", call.tool),

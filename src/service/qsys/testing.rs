@@ -263,17 +263,13 @@ impl Bed {
             .unwrap();
         let valid = jsonschema::validator_for(&listed.input_schema).unwrap();
         valid.validate(&arguments).unwrap();
-        let call = ToolCall {
-            tool: tool.to_owned(),
-            arguments,
-            caller: Caller {
-                name: "test".into(),
-                scopes: Scopes::of(&[Scope::Read, Scope::Operate]),
-            },
-            cancel,
+        let caller = Caller {
+            name: "test".into(),
+            scopes: Scopes::of(&[Scope::Read, Scope::Operate]),
         };
-        let answer = self.service.call(call).await?;
-        let value: Value = serde_json::from_str(answer.structured.get()).unwrap();
+        let call = ToolCall::new(tool, arguments, caller, cancel);
+        let answer = self.service.call(call).await?.done().unwrap();
+        let value: Value = serde_json::from_str(answer.structured.unwrap().get()).unwrap();
         let good = jsonschema::validator_for(&listed.output_schema).unwrap();
         let faults: Vec<_> = good.iter_errors(&value).map(|e| e.to_string()).collect();
         assert!(

@@ -390,15 +390,11 @@ fn empty(names: &[&str]) -> QsysService {
 }
 
 async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault {
-    let call = ToolCall {
-        tool: tool.to_owned(),
-        arguments,
-        caller: crate::guard::Caller {
-            name: "test".into(),
-            scopes: crate::guard::Scopes::default(),
-        },
-        cancel: crate::base::shutdown::Stop::new(),
+    let caller = crate::guard::Caller {
+        name: "test".into(),
+        scopes: crate::guard::Scopes::default(),
     };
+    let call = ToolCall::new(tool, arguments, caller, crate::base::shutdown::Stop::new());
     service.call(call).await.unwrap_err()
 }
 
