@@ -6,6 +6,7 @@ use serde_json::json;
 use std::borrow::Cow;
 
 use super::error::{Code, Fault};
+use super::offers::Offers;
 use super::revision::Revision;
 use super::schema::{self, Message, Method};
 
@@ -75,6 +76,7 @@ pub(super) fn era(message: &Message<'_>, version: Field<'_>) -> Era {
 pub(super) fn check(
     message: &Message<'_>,
     routing: Option<&Routing<'_>>,
+    offers: Offers,
 ) -> Result<(Revision, Method), Fault> {
     let version = metadata(message)?;
     if let Some(routing) = routing {
@@ -84,7 +86,7 @@ pub(super) fn check(
         .filter(|revision| revision.is_modern())
         .ok_or_else(|| unsupported(&version))?;
     let method = Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
+        .filter(|method| revision.has(*method) && offers.has(*method))
         .ok_or_else(|| Fault::method_not_found(&message.method, true))?;
     Ok((revision, method))
 }

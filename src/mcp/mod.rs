@@ -3,8 +3,14 @@
 
 mod answer;
 mod batch;
+mod completion;
+mod content;
 mod error;
 mod ladder;
+mod offers;
+mod page;
+mod prompts;
+mod resources;
 mod revision;
 mod schema;
 mod session;
@@ -28,12 +34,13 @@ pub use stream::EventStream;
 use self::answer::Answer;
 use self::error::Fault;
 use self::ladder::Era;
+use self::offers::Offers;
 use self::schema::{Kind, Message};
 use self::session::Sessions;
 use self::stream::{Course, Full, OfSession, Streams};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
-use crate::limits::{DISCOVER_CACHE_MS, TOOLS_PAGE};
+use crate::limits::{DISCOVER_CACHE_MS, LIST_PAGE};
 use crate::service::{Registry, RegistryError, Service};
 
 /// How the server names itself to clients.
@@ -135,7 +142,8 @@ struct Request<'a> {
 pub struct Server {
     registry: Registry,
     listings: Vec<tools::Listing>,
-    /// Tools on one page of a list.
+    offers: Offers,
+    /// Entries on one page of a list.
     page: usize,
     info: Value,
     instructions: String,
@@ -150,7 +158,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that offers the tools of these services.
+    /// A server that offers what these services have.
     ///
     /// # Errors
     /// The services contradict each other, or a schema is wrong: faults of the program.
@@ -159,8 +167,9 @@ impl Server {
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
+            offers: Offers::of(&registry),
             registry,
-            page: TOOLS_PAGE,
+            page: LIST_PAGE,
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
@@ -173,8 +182,8 @@ impl Server {
 
     /// The same server with another length of pages.
     #[must_use]
-    pub fn with_page(mut self, tools: usize) -> Self {
-        self.page = tools.max(1);
+    pub fn with_page(mut self, entries: usize) -> Self {
+        self.page = entries.max(1);
         self
     }
 
@@ -213,7 +222,8 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let (id, revision, method) = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) = ladder::check(message, post.routing.as_ref())?;
+                let (revision, method) =
+                    ladder::check(message, post.routing.as_ref(), self.offers)?;
                 (id, revision, method)
             }
             (Era::Modern, Kind::Notification) => return Ok(Reply::empty(202)),
@@ -223,7 +233,10 @@ impl Server {
             (Era::Legacy, kind) => {
                 let (_, revision) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => (id, revision, legacy_method(message, revision)?),
+                    Kind::Request(id) => {
+                        let method = legacy_method(message, revision, self.offers)?;
+                        (id, revision, method)
+                    }
                     Kind::Notification | Kind::Response => return Ok(Reply::empty(202)),
                 }
             }
@@ -247,6 +260,12 @@ impl Server {
         match method {
             Method::CallTool => tools::call(self, request).await.map(Reply::json),
             Method::ListTools => tools::list(self, request).map(Reply::json),
+            Method::ListResources => resources::list(self, request).map(Reply::json),
+            Method::ListTemplates => resources::list_templates(self, request).map(Reply::json),
+            Method::ReadResource => resources::read(self, request).await.map(Reply::json),
+            Method::ListPrompts => prompts::list(self, request).map(Reply::json),
+            Method::GetPrompt => prompts::get(self, request).await.map(Reply::json),
+            Method::Complete => completion::complete(self, request).map(Reply::json),
             Method::Discover => Ok(Reply::json(self.discover(request))),
             Method::Ping => Ok(Reply::json(self.nothing(request))),
             Method::SetLogLevel => self.set_log_level(request).map(Reply::json),
@@ -282,7 +301,7 @@ impl Server {
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
-        answer.raw("capabilities", r#"{"tools":{},"logging":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
         Ok(Reply {
@@ -295,7 +314,7 @@ impl Server {
         let mut answer = Answer::open(request.id, request.revision, 512);
         let spoken = Revision::SPOKEN.map(Revision::as_str);
         answer.field("supportedVersions", &spoken);
-        answer.raw("capabilities", r#"{"tools":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(request.revision));
         answer.field("instructions", &self.instructions);
         answer.field("ttlMs", &DISCOVER_CACHE_MS);
         answer.raw("cacheScope", "\"private\"");
@@ -430,9 +449,13 @@ impl Server {
     }
 }
 
-fn legacy_method(message: &Message<'_>, revision: Revision) -> Result<Method, Fault> {
+fn legacy_method(
+    message: &Message<'_>,
+    revision: Revision,
+    offers: Offers,
+) -> Result<Method, Fault> {
     Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
+        .filter(|method| revision.has(*method) && offers.has(*method))
         .ok_or_else(|| Fault::method_not_found(&message.method, false))
 }
 

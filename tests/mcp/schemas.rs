@@ -48,6 +48,12 @@ pub(crate) fn check_answer(is_modern: bool, method: &str, answer: &Value) {
         "initialize" => "InitializeResult",
         "tools/list" => "ListToolsResult",
         "tools/call" => "CallToolResult",
+        "resources/list" => "ListResourcesResult",
+        "resources/templates/list" => "ListResourceTemplatesResult",
+        "resources/read" => "ReadResourceResult",
+        "prompts/list" => "ListPromptsResult",
+        "prompts/get" => "GetPromptResult",
+        "completion/complete" => "CompleteResult",
         _ => "Result",
     };
     assert_is(is_modern, definition, &answer["result"]);
