@@ -9,6 +9,7 @@ mod error;
 mod ladder;
 mod offers;
 mod page;
+mod param_headers;
 mod prompts;
 mod resources;
 mod revision;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
@@ -35,6 +37,7 @@ use self::answer::Answer;
 use self::error::Fault;
 use self::ladder::Era;
 use self::offers::Offers;
+use self::param_headers::DeclaredHeaders;
 use self::schema::{Kind, Message};
 use self::session::Sessions;
 use self::stream::{Course, Full, OfSession, Streams};
@@ -135,6 +138,8 @@ struct Request<'a> {
     revision: Revision,
     message: &'a Message<'a>,
     caller: &'a Caller,
+    /// The header fields of a request that has to repeat itself in them.
+    routing: Option<&'a Routing<'a>>,
 }
 
 /// The MCP server, shared by all transports.
@@ -142,6 +147,7 @@ struct Request<'a> {
 pub struct Server {
     registry: Registry,
     listings: Vec<tools::Listing>,
+    param_headers: DeclaredHeaders,
     offers: Offers,
     /// Entries on one page of a list.
     page: usize,
@@ -167,6 +173,7 @@ impl Server {
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
+            param_headers: DeclaredHeaders::of(&registry)?,
             offers: Offers::of(&registry),
             registry,
             page: LIST_PAGE,
@@ -246,6 +253,7 @@ impl Server {
             revision,
             message,
             caller: post.caller,
+            routing: post.routing.as_ref().filter(|_| revision.is_modern()),
         };
         self.answer(&request, method).await
     }

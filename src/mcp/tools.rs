@@ -122,6 +122,9 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u
         ));
     }
     let arguments = arguments(params.arguments)?;
+    if let Some(routing) = request.routing {
+        server.param_headers.check(tool.name, routing, &arguments)?;
+    }
     let outcome = match registered.check(&arguments) {
         Ok(()) => carry_out(server, request, registered, arguments).await,
         Err(problems) => Err(bad_arguments(tool, &json!(problems))),
