@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use hashbrown::HashMap;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::error::Fault;
 use super::ladder::{self, Field, Routing};
+use super::schema::{self, Message};
 use crate::service::{Registry, RegistryError};
 
 /// Annotation of a property that is repeated in a header.
@@ -50,15 +52,20 @@ impl DeclaredHeaders {
         Ok(Self(all))
     }
 
-    /// Step 7 of the ladder: each header says what its argument says.
-    pub(super) fn check(
-        &self,
-        tool: &str,
-        routing: &Routing<'_>,
-        arguments: &Value,
-    ) -> Result<(), Fault> {
-        let mut of_tool = self.0.get(tool).into_iter().flatten();
-        of_tool.try_for_each(|header| header.check(routing, arguments))
+    /// Step 7 of the ladder, for a call of a tool: each header says what its argument says.
+    pub(super) fn check(&self, message: &Message<'_>, routing: &Routing<'_>) -> Result<(), Fault> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let name = message.params.name.and_then(schema::text);
+        let Some(declared) = name.and_then(|name| self.0.get(&*name)) else {
+            return Ok(());
+        };
+        let raw = message.params.arguments.map_or("null", RawValue::get);
+        // What cannot be read is told by the arguments' own check.
+        let arguments: Value = serde_json::from_str(raw).unwrap_or_default();
+        let mut declared = declared.iter();
+        declared.try_for_each(|header| header.check(routing, &arguments))
     }
 }
 

@@ -19,3 +19,4 @@ mod prompts;
 mod resources;
 mod schemas;
 mod shelf;
+mod streams;
