@@ -9,6 +9,7 @@
 )]
 
 mod bed;
+mod board;
 mod completion;
 mod fixture;
 mod front;
@@ -20,3 +21,4 @@ mod resources;
 mod schemas;
 mod shelf;
 mod streams;
+mod subscriptions;
