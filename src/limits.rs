@@ -248,6 +248,13 @@ pub const LINE_MESSAGES_MAX: usize = 32;
 /// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
+/// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
+pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;
+
+/// Bytes that wait there, answers to calls aside, which hold places among [`ATTENDED_MAX`].
+pub const CONNECTION_LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Progress notices of one call in a second, and at once. More are left out: what counts is the newest.
 pub const PROGRESS_PER_SECOND: u32 = 10;
 

@@ -11,6 +11,7 @@
 mod bed;
 mod board;
 mod completion;
+mod connection;
 mod fixture;
 mod front;
 mod legacy;
