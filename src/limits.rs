@@ -156,6 +156,9 @@ pub const WAIT_MAX_SECS: u32 = 60;
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
 
+/// Longest time that a change waits for the changes of other callers to the same Core. Then it is refused as busy, unsent.
+pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
+
 /// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
 pub const CALL_TIMEOUT_SECS: u64 = 300;
 

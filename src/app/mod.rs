@@ -189,11 +189,7 @@ impl Running {
                 parts.stop_links.clone(),
                 &mut parts.links,
             );
-            cores.push(Core {
-                name: core.name.as_str().into(),
-                link,
-                mirror,
-            });
+            cores.push(Core::new(core.name.as_str().into(), link, mirror));
         }
 
         let health = Arc::new(Health::new(

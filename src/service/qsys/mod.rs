@@ -29,13 +29,15 @@ use compact_str::CompactString;
 use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
 use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use crate::base::shutdown::Stop;
 use crate::guard::Scope;
-use crate::limits::WAITS_MAX;
+use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
 use crate::link::Link;
 use crate::safety::Policy;
 use crate::store::mirror::Mirror;
@@ -49,6 +51,8 @@ pub struct Core {
     pub link: Link,
     /// What is known of it.
     pub mirror: Arc<Mirror>,
+    /// Held from the reading that a write is judged by until the write is answered.
+    writing: Arc<Mutex<()>>,
 }
 
 /// The tools for all configured Cores.
@@ -173,6 +177,35 @@ impl QsysService {
 }
 
 impl Core {
+    /// A system that is reached by `link` and mirrored in `mirror`.
+    #[must_use]
+    pub fn new(name: CompactString, link: Link, mirror: Arc<Mirror>) -> Self {
+        Self {
+            name,
+            link,
+            mirror,
+            writing: Arc::default(),
+        }
+    }
+
+    /// The turn to write: one call at a time reads, judges and sends, so that no other client of this box comes between.
+    async fn turn_to_write(&self, cancel: &Stop) -> Result<OwnedMutexGuard<()>, ToolFault> {
+        tokio::select! {
+            biased;
+            turn = timeout(WRITE_TURN_WAIT, Arc::clone(&self.writing).lock_owned()) => turn.map_err(|_| {
+                ToolFault::new(
+                    FaultCode::Busy,
+                    format!(
+                        "Other changes to this Core were under way for {} s; this one was not sent.",
+                        WRITE_TURN_WAIT.as_secs()
+                    ),
+                    "Look at qsys_get_link_status, then call again.",
+                )
+            }),
+            () = cancel.cancelled() => Err(fault::cancelled()),
+        }
+    }
+
     /// Which system an answer speaks of.
     fn head(&self) -> Head {
         let (design, design_code) = self.mirror.status().engine.map_or_else(

@@ -145,11 +145,11 @@ pub(super) fn bed_with(rules: &SafetyConfig) -> Bed {
     tasks.spawn(serve(inbox, Arc::clone(&peer)));
     let bed = Bed {
         service: QsysService::new(
-            vec![Core {
-                name: "hall".into(),
-                link: Link::new(commands, watched),
-                mirror: Arc::clone(&mirror),
-            }],
+            vec![Core::new(
+                "hall".into(),
+                Link::new(commands, watched),
+                Arc::clone(&mirror),
+            )],
             Arc::new(Policy::new(rules).unwrap()),
         ),
         mirror,

@@ -373,11 +373,11 @@ fn empty(names: &[&str]) -> QsysService {
     let core = |name: &&str| {
         let (commands, _) = mpsc::channel(1);
         let (_, status) = watch::channel(LinkStatus::new("core".into(), Instant::now()));
-        Core {
-            name: (*name).into(),
-            link: Link::new(commands, status),
-            mirror: Arc::new(Mirror::new(Instant::now())),
-        }
+        Core::new(
+            (*name).into(),
+            Link::new(commands, status),
+            Arc::new(Mirror::new(Instant::now())),
+        )
     };
     let rules = SafetyConfig {
         writes: true,
@@ -394,7 +394,7 @@ async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault
         name: "test".into(),
         scopes: crate::guard::Scopes::default(),
     };
-    let call = ToolCall::new(tool, arguments, caller, crate::base::shutdown::Stop::new());
+    let call = ToolCall::new(tool, arguments, caller, Stop::new());
     service.call(call).await.unwrap_err()
 }
 
