@@ -168,7 +168,7 @@ impl Running {
         stop: Stop,
     ) -> anyhow::Result<Self> {
         let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
-        let identity = Arc::new(Identity::open(&config.store.path)?);
+        let identity = Arc::new(Identity::open(&config.store.path));
         let mut parts = Parts::default();
 
         let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
