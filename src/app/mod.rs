@@ -199,11 +199,14 @@ impl Running {
             stop.clone(),
         ));
         let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
-        let server = Server::new(&services, server_info())?;
+        let server = Arc::new(Server::new(&services, server_info())?);
         let guard = Arc::new(guard);
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
+        parts
+            .http
+            .spawn(Arc::clone(&server).keep(parts.stop_http.clone()));
         let limits = Limits {
             connections: config.listen.connections_max,
             ..Limits::default()
@@ -217,7 +220,7 @@ impl Running {
                 .chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::new(server), guard, health, origins, limits);
+        let front = Front::new(server, guard, health, origins, limits);
         Ok(Self {
             front: Arc::new(front),
             parts,

@@ -74,7 +74,8 @@ async fn post(
             None,
         ));
     }
-    if !accepts(headers).json {
+    let accepted = accepts(headers);
+    if !accepted.json {
         return Err((
             406,
             "Send `Accept: application/json, text/event-stream`.",
@@ -109,6 +110,7 @@ async fn post(
         body: &body.bytes,
         routing: Some(routing(headers)),
         caller,
+        accepts_events: accepted.events,
     };
     Ok(front.server.post(post).await)
 }

@@ -119,10 +119,35 @@ impl Revision {
         self >= Self::R2025_11_25
     }
 
-    /// Whether a client that goes away takes its request back (2026-07-28, Cancellation).
+    /// Whether a client that goes away takes its request back (2026-07-28, Cancellation). Elsewhere the request goes on, and a
+    /// notification takes it back.
     #[must_use]
     pub fn cancels_on_disconnect(self) -> bool {
         self.is_modern()
+    }
+
+    /// Whether the server may send requests of its own while it answers one. Elsewhere questions are results (2026-07-28, MRTR).
+    #[must_use]
+    pub fn has_server_requests(self) -> bool {
+        !self.is_modern()
+    }
+
+    /// Whether a person can be asked through the client.
+    #[must_use]
+    pub fn has_elicitation(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether a session says once which log lines it wants; elsewhere each request says it for itself, and hears none unless it does.
+    #[must_use]
+    pub fn has_log_level_of_session(self) -> bool {
+        !self.is_modern()
+    }
+
+    /// Whether progress can say in words what happens.
+    #[must_use]
+    pub fn has_progress_messages(self) -> bool {
+        self >= Self::R2025_03_26
     }
 
     /// Whether one body may hold an array of messages.

@@ -249,9 +249,9 @@ fn bad_arguments(tool: &Tool, problems: &Value) -> ToolFault {
 
 /// Calls the tool.
 ///
-/// A read ends with its client, which nobody can tell from its finishing. A write runs on a task of the server: half a write would
-/// be worse than one that nobody waits for. Where the revision says that going away cancels, the write is told so and may stop
-/// before its next step.
+/// To drop the future means that nobody wants the answer any more. A read ends with it, which nobody can tell from its finishing. A
+/// write runs on a task of the server: half a write would be worse than one that nobody waits for. It is told, and may stop before
+/// its next step.
 async fn carry_out(
     server: &Server,
     request: &Request<'_>,
@@ -259,7 +259,11 @@ async fn carry_out(
     arguments: Value,
 ) -> Result<Step<ToolAnswer>, ToolFault> {
     let tool = registered.tool();
-    let call = |cancel| ToolCall::new(tool.name, arguments, request.caller.clone(), cancel);
+    let call = |cancel| ToolCall {
+        abilities: request.abilities,
+        voice: request.outlet.voice(),
+        ..ToolCall::new(tool.name, arguments, request.caller.clone(), cancel)
+    };
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
     if tool.effect == Effect::Read {
         // Long waits end when the process stops.
@@ -278,10 +282,7 @@ async fn carry_out(
         ));
     }
     let cancel = Stop::new();
-    let _cancelled_when_dropped = request
-        .revision
-        .cancels_on_disconnect()
-        .then(|| cancel.clone().drop_guard());
+    let _cancelled_when_dropped = cancel.clone().drop_guard();
     let call = call(cancel.clone());
     let (service, tool) = (registered.shared_service(), tool.clone());
     let task = server.writes.spawn(async move {

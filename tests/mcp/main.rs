@@ -14,3 +14,4 @@ mod front;
 mod legacy;
 mod modern;
 mod schemas;
+mod streams;
