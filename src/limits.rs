@@ -162,11 +162,18 @@ pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
 /// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
 pub const CALL_TIMEOUT_SECS: u64 = 300;
 
-/// Tools on one page of a list.
-pub const TOOLS_PAGE: usize = 50;
+/// Entries on one page of a list: tools, prompts, resources, templates.
+pub const LIST_PAGE: usize = 50;
 
-/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+/// Values that complete an argument, in one answer: the most that MCP allows. More are counted and left out.
+pub const COMPLETIONS_MAX: usize = 100;
+
+/// For how long a client may keep a list, milliseconds. It changes with the program, the key or the design, and who subscribed is
+/// told sooner.
 pub const LIST_CACHE_MS: u32 = 300_000;
+
+/// For how long a client may keep a resource that changes with the program alone, milliseconds. Any other is read anew each time.
+pub const STATIC_CACHE_MS: u32 = 3_600_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;

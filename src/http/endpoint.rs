@@ -12,7 +12,7 @@ use super::body::{Body, BodyFault, BodyLimits};
 use super::reply::{self, Refused};
 use super::route::Route;
 use crate::guard::Caller;
-use crate::mcp::{Field, Post, Reply, ReplyBody, Revision, Routing};
+use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -161,12 +161,19 @@ fn respond(reply: Reply) -> Response<Body> {
     response
 }
 
+impl ParamHeaders for HeaderMap {
+    fn field(&self, name: &str) -> Field<'_> {
+        HeaderName::from_bytes(name.as_bytes()).map_or(Field::Absent, |name| field(self, &name))
+    }
+}
+
 fn routing(headers: &HeaderMap) -> Routing<'_> {
     Routing {
         version: field(headers, &VERSION),
         method: field(headers, &METHOD),
         name: field(headers, &NAME),
         session: field(headers, &SESSION),
+        params: Some(headers),
     }
 }
 

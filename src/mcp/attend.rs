@@ -268,12 +268,16 @@ impl Server {
 /// session, which can be asked, can take the call back, and does not end it by going away.
 pub(super) fn may_speak(post: &Post<'_>, heading: &Heading<'_>) -> bool {
     let is_call = match heading.method {
-        Method::CallTool => true,
+        Method::CallTool | Method::GetPrompt | Method::ReadResource => true,
         Method::Discover
         | Method::Initialize
         | Method::Ping
         | Method::SetLogLevel
         | Method::ListTools
+        | Method::ListResources
+        | Method::ListTemplates
+        | Method::ListPrompts
+        | Method::Complete
         | Method::Listen => false,
     };
     is_call

@@ -92,7 +92,7 @@ async fn one(
     if message.method == "initialize" {
         return Some(invalid("`initialize` must not be part of an array.").to_json(Some(id)));
     }
-    let prepared = super::legacy_heading(id, &message, peer)
+    let prepared = super::legacy_heading(id, &message, peer, server.offers)
         .and_then(|heading| attend::runs(&heading).map(|running| (heading, running)));
     let (heading, running) = match prepared {
         Ok(prepared) => prepared,

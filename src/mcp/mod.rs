@@ -4,12 +4,19 @@
 mod answer;
 mod attend;
 mod batch;
+mod completion;
+mod content;
 mod error;
 mod ladder;
 mod line;
+mod offers;
 mod outlet;
+mod page;
+mod param_headers;
 mod peer;
 mod places;
+mod prompts;
+mod resources;
 mod revision;
 mod schema;
 mod session;
@@ -30,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
@@ -39,7 +47,9 @@ use self::answer::Answer;
 use self::attend::Work;
 use self::error::Fault;
 use self::ladder::Era;
+use self::offers::Offers;
 use self::outlet::{Hears, Outlet, Threshold};
+use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
@@ -48,8 +58,8 @@ use self::stream::{Course, OfSession};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
 use crate::limits::{
-    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, STREAMS_MAX,
-    STREAMS_PER_CALLER_MAX, TOOLS_PAGE,
+    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
+    STREAMS_MAX, STREAMS_PER_CALLER_MAX,
 };
 use crate::service::{Abilities, Registry, RegistryError, Service};
 
@@ -187,7 +197,9 @@ struct Request<'a> {
 pub struct Server {
     registry: Registry,
     listings: Vec<tools::Listing>,
-    /// Tools on one page of a list.
+    param_headers: DeclaredHeaders,
+    offers: Offers,
+    /// Entries on one page of a list.
     page: usize,
     info: Value,
     instructions: String,
@@ -208,7 +220,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that offers the tools of these services.
+    /// A server that offers what these services have.
     ///
     /// # Errors
     /// The services contradict each other, or a schema is wrong: faults of the program.
@@ -217,8 +229,10 @@ impl Server {
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
+            param_headers: DeclaredHeaders::of(&registry)?,
+            offers: Offers::of(&registry),
             registry,
-            page: TOOLS_PAGE,
+            page: LIST_PAGE,
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
@@ -243,8 +257,8 @@ impl Server {
 
     /// The same server with another length of pages.
     #[must_use]
-    pub fn with_page(mut self, tools: usize) -> Self {
-        self.page = tools.max(1);
+    pub fn with_page(mut self, entries: usize) -> Self {
+        self.page = entries.max(1);
         self
     }
 
@@ -346,7 +360,11 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) = ladder::check(message, post.routing.as_ref())?;
+                let (revision, method) =
+                    ladder::check(message, post.routing.as_ref(), self.offers)?;
+                if let (Method::CallTool, Some(routing)) = (method, &post.routing) {
+                    self.param_headers.check(message, routing)?;
+                }
                 Heading {
                     id: Cow::Borrowed(id),
                     revision,
@@ -368,7 +386,7 @@ impl Server {
             (Era::Legacy, kind) => {
                 let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => legacy_heading(id, message, &peer)?,
+                    Kind::Request(id) => legacy_heading(id, message, &peer, self.offers)?,
                     Kind::Notification | Kind::Response => {
                         take_notice(&peer, message);
                         return Ok(Understood::Answered(Reply::empty(202)));
@@ -389,6 +407,12 @@ impl Server {
         match method {
             Method::CallTool => tools::call(self, request).await,
             Method::ListTools => tools::list(self, request),
+            Method::ListResources => resources::list(self, request),
+            Method::ListTemplates => resources::list_templates(self, request),
+            Method::ReadResource => resources::read(self, request).await,
+            Method::ListPrompts => prompts::list(self, request),
+            Method::GetPrompt => prompts::get(self, request).await,
+            Method::Complete => completion::complete(self, request),
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),
@@ -427,7 +451,7 @@ impl Server {
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
-        answer.raw("capabilities", r#"{"tools":{},"logging":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
         Ok(Reply {
@@ -440,7 +464,7 @@ impl Server {
         let mut answer = Answer::open(request.id, request.revision, 512);
         let spoken = Revision::SPOKEN.map(Revision::as_str);
         answer.field("supportedVersions", &spoken);
-        answer.raw("capabilities", r#"{"tools":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(request.revision));
         answer.field("instructions", &self.instructions);
         answer.field("ttlMs", &DISCOVER_CACHE_MS);
         answer.raw("cacheScope", "\"private\"");
@@ -566,10 +590,11 @@ fn legacy_heading<'a>(
     id: &'a str,
     message: &Message<'_>,
     peer: &Arc<Peer>,
+    offers: Offers,
 ) -> Result<Heading<'a>, Fault> {
     let revision = peer.revision();
     let method = Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
+        .filter(|method| revision.has(*method) && offers.has(*method))
         .ok_or_else(|| Fault::method_not_found(&message.method, false))?;
     Ok(Heading {
         id: Cow::Borrowed(id),

@@ -20,6 +20,18 @@ pub enum Method {
     ListTools,
     /// `tools/call`
     CallTool,
+    /// `resources/list`
+    ListResources,
+    /// `resources/templates/list`
+    ListTemplates,
+    /// `resources/read`
+    ReadResource,
+    /// `prompts/list`
+    ListPrompts,
+    /// `prompts/get`
+    GetPrompt,
+    /// `completion/complete`
+    Complete,
     /// `subscriptions/listen`
     Listen,
 }
@@ -35,6 +47,12 @@ impl Method {
             "logging/setLevel" => Self::SetLogLevel,
             "tools/list" => Self::ListTools,
             "tools/call" => Self::CallTool,
+            "resources/list" => Self::ListResources,
+            "resources/templates/list" => Self::ListTemplates,
+            "resources/read" => Self::ReadResource,
+            "prompts/list" => Self::ListPrompts,
+            "prompts/get" => Self::GetPrompt,
+            "completion/complete" => Self::Complete,
             "subscriptions/listen" => Self::Listen,
             _ => return None,
         })
@@ -107,6 +125,12 @@ pub(super) struct Params<'a> {
     pub(super) arguments: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) cursor: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "ref", deserialize_with = "present")]
+    pub(super) reference: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) argument: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) context: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) level: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]

@@ -188,6 +188,7 @@ impl Handler for Bare {
             method: field("mcp-method"),
             name: field("mcp-name"),
             session: Field::Absent,
+            ..Routing::default()
         };
         let post = Post {
             body,

@@ -64,6 +64,7 @@ async fn answered(house: &House, request: &Request, session: &mut Option<String>
         method: request.method.field(said("/method")),
         name: request.name.field(said("/params/name")),
         session: request.session.field(session.as_deref()),
+        ..Routing::default()
     };
     let post = Post {
         body: body.as_bytes(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
-use rackhand::guard::{Guard, KeySource, NewKey, Role, key};
+use rackhand::guard::{Guard, KeySource, NewKey, Role, Scope, key};
 use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::service::Service;
@@ -52,8 +52,18 @@ impl Bed {
     }
 
     pub(crate) fn with(limits: Limits, page: usize) -> Self {
+        Self::serving(&[], limits, page)
+    }
+
+    /// A bed with one more service.
+    pub(crate) fn serving_also(service: Arc<dyn Service>) -> Self {
+        Self::serving(&[service], Limits::default(), 50)
+    }
+
+    pub(crate) fn serving(more: &[Arc<dyn Service>], limits: Limits, page: usize) -> Self {
         let knobs = Arc::new(Knobs::default());
-        let services: Vec<Arc<dyn Service>> = vec![Arc::new(Fixture::new(Arc::clone(&knobs)))];
+        let mut services: Vec<Arc<dyn Service>> = vec![Arc::new(Fixture::new(Arc::clone(&knobs)))];
+        services.extend_from_slice(more);
         let info = ServerInfo {
             name: "rackhand",
             title: "rackhand".to_owned(),
@@ -66,13 +76,15 @@ impl Bed {
         tasks.spawn(Arc::clone(&server).keep(stop.clone()).map(drop));
         let mut keys = HashMap::new();
         let mut records = Vec::new();
-        for role in Role::ALL {
+        let roles = Role::ALL.map(|role| (role.as_str(), role, None));
+        let odd = ("writes-only", Role::Operator, Some(vec![Scope::Operate]));
+        for (name, role, scopes) in roles.into_iter().chain([odd]) {
             let secret = key::generate().unwrap();
-            keys.insert(role.as_str(), secret.clone());
+            keys.insert(name, secret.clone());
             let new = NewKey {
-                name: role.as_str().to_owned(),
+                name: name.to_owned(),
                 role,
-                scopes: None,
+                scopes,
                 expires: None,
             };
             records.push((new, secret));
@@ -188,7 +200,12 @@ pub(crate) fn modern(method: &str, mut params: Value) -> (Vec<(String, String)>,
         ("MCP-Protocol-Version".to_owned(), MODERN.to_owned()),
         ("Mcp-Method".to_owned(), method.to_owned()),
     ];
-    if let Some(name) = params["name"].as_str() {
+    let name = if method == "resources/read" {
+        "uri"
+    } else {
+        "name"
+    };
+    if let Some(name) = params[name].as_str() {
         headers.push(("Mcp-Name".to_owned(), name.to_owned()));
     }
     (
