@@ -11,6 +11,7 @@ mod list_components;
 mod list_snapshots;
 mod load_snapshot;
 mod poll_watch;
+mod read_meters;
 mod resolve;
 mod schema;
 mod search;
@@ -86,6 +87,7 @@ const DEFINITIONS: &[Definition] = &[
     list_components::DEFINITION,
     get_component::DEFINITION,
     get_controls::DEFINITION,
+    read_meters::DEFINITION,
     wait_for_change::DEFINITION,
     start_watch::DEFINITION,
     poll_watch::DEFINITION,

@@ -204,6 +204,11 @@ impl Bed {
         self.set_link(|status| status.state = LinkState::Backoff);
     }
 
+    /// Readings are not confirmed any more, although the link is still said to be live.
+    pub(super) fn mirror_stale(&self) {
+        self.mirror.went_stale(Instant::now());
+    }
+
     pub(super) fn set_link(&self, change: impl FnOnce(&mut LinkStatus)) {
         self.status.send_modify(change);
     }
@@ -272,6 +277,11 @@ impl Bed {
         cancel: Stop,
     ) -> Result<(Value, String), ToolFault> {
         self.answered(call(tool, arguments, cancel)).await
+    }
+
+    /// Calls a tool, whether its arguments fit the schema or not.
+    pub(super) async fn service_call(&self, call: ToolCall) -> Result<(), ToolFault> {
+        self.service.call(call).await.map(drop)
     }
 
     /// Calls a tool; checks arguments and answer against its schemas. The answer has the twin in words beside it.
