@@ -198,7 +198,11 @@ impl Running {
             store_status.clone(),
             stop.clone(),
         ));
-        let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
+        let qsys = Arc::new(QsysService::new(cores, policy));
+        parts
+            .http
+            .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
+        let services: [Arc<dyn Service>; 1] = [qsys];
         let server = Arc::new(Server::new(&services, server_info())?);
         let guard = Arc::new(guard);
         parts

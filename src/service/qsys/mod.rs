@@ -10,16 +10,21 @@ mod get_overview;
 mod list_components;
 mod list_snapshots;
 mod load_snapshot;
+mod poll_watch;
+mod read_meters;
 mod resolve;
 mod schema;
 mod search;
 mod set_controls;
+mod start_watch;
+mod stop_watch;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
 mod wait_for_change;
+mod watch;
 mod write;
 
 use std::fmt;
@@ -34,6 +39,7 @@ use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
+use self::watch::Watches;
 use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
 use crate::base::shutdown::Stop;
 use crate::guard::Scope;
@@ -62,6 +68,7 @@ pub struct QsysService {
     tools: Vec<Tool>,
     /// Calls that wait for a change.
     waits: Semaphore,
+    watches: Watches,
 }
 
 impl fmt::Debug for QsysService {
@@ -80,7 +87,11 @@ const DEFINITIONS: &[Definition] = &[
     list_components::DEFINITION,
     get_component::DEFINITION,
     get_controls::DEFINITION,
+    read_meters::DEFINITION,
     wait_for_change::DEFINITION,
+    start_watch::DEFINITION,
+    poll_watch::DEFINITION,
+    stop_watch::DEFINITION,
     list_snapshots::DEFINITION,
     get_link_status::DEFINITION,
     explain_visibility::DEFINITION,
@@ -125,7 +136,14 @@ impl QsysService {
             policy,
             tools,
             waits: Semaphore::new(WAITS_MAX),
+            watches: Watches::default(),
         }
+    }
+
+    /// Forgets watches that nobody asks any more, so that nothing is polled fast for them. Ends at `stop`.
+    pub async fn sweep(self: Arc<Self>, stop: Stop) -> &'static str {
+        self.watches.sweep(&stop).await;
+        "watches"
     }
 
     /// The Core of this name, or the first.

@@ -16,14 +16,16 @@ const NEAREST: usize = 3;
 
 /// Reads names as a client gives them.
 pub(super) fn control_ref(component: Option<&str>, control: &str) -> Result<ControlRef, ToolFault> {
-    let component = component
-        .map(str::parse::<ComponentName>)
-        .transpose()
-        .map_err(|fault| bad_name("component", &fault))?;
+    let component = component.map(component_name).transpose()?;
     let control = control
         .parse::<ControlName>()
         .map_err(|fault| bad_name("control", &fault))?;
     Ok(ControlRef { component, control })
+}
+
+/// Reads the name of a component as a client gives it.
+pub(super) fn component_name(name: &str) -> Result<ComponentName, ToolFault> {
+    name.parse().map_err(|fault| bad_name("component", &fault))
 }
 
 fn bad_name(path: &str, fault: &NameError) -> ToolFault {

@@ -66,7 +66,7 @@ async fn every_tool_is_well_formed_and_refuses_arguments_it_does_not_know() {
         undescribed(tool.name, &tool.input_schema);
         assert_eq!(tool.is_destructive, tool.effect != Effect::Read);
     }
-    Registry::new(&[Arc::new(service)]).unwrap();
+    Registry::new(&[service]).unwrap();
 }
 
 /// Panics on a property without a description.
