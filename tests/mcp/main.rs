@@ -21,5 +21,7 @@ mod prompts;
 mod resources;
 mod schemas;
 mod shelf;
+mod sse;
 mod streams;
 mod subscriptions;
+mod websocket;
