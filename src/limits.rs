@@ -203,11 +203,18 @@ pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
 /// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
 pub const CALL_TIMEOUT_SECS: u64 = 300;
 
-/// Tools on one page of a list.
-pub const TOOLS_PAGE: usize = 50;
+/// Entries on one page of a list: tools, prompts, resources, templates.
+pub const LIST_PAGE: usize = 50;
 
-/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+/// Values that complete an argument, in one answer: the most that MCP allows. More are counted and left out.
+pub const COMPLETIONS_MAX: usize = 100;
+
+/// For how long a client may keep a list, milliseconds. It changes with the program, the key or the design, and who subscribed is
+/// told sooner.
 pub const LIST_CACHE_MS: u32 = 300_000;
+
+/// For how long a client may keep a resource that changes with the program alone, milliseconds. Any other is read anew each time.
+pub const STATIC_CACHE_MS: u32 = 3_600_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;
@@ -259,6 +266,37 @@ pub const SESSIONS_PER_CALLER_MAX: usize = 1_024;
 
 /// Seconds after which an idle MCP session ends. Its client is answered 404 and opens a new one by itself.
 pub const SESSION_IDLE_SECS: u64 = 3_600;
+
+/// Requests of one session under way that the client can take back. One more is answered 429 with `Retry-After`.
+pub const RUNNING_PER_SESSION_MAX: usize = 64;
+
+/// Questions to the client of one session without an answer. One more is not put.
+pub const ASKS_PER_SESSION_MAX: usize = 16;
+
+/// Seconds that a person has for the answer to a question. Then the call goes on as if nobody were there.
+pub const ASK_TIMEOUT_SECS: u64 = 240;
+
+/// Calls under way that may speak before their answer; those of sessions outlive their connection. One more is answered 503 with
+/// `Retry-After`.
+pub const ATTENDED_MAX: usize = 256;
+
+/// Of these, calls of one caller. One more is answered 429 with `Retry-After`.
+pub const ATTENDED_PER_CALLER_MAX: usize = 128;
+
+/// Bytes of their bodies. A body that would pass it is answered 503 with `Retry-After`.
+pub const ATTENDED_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that wait for the reader of one call. Progress and log lines beyond it are left out.
+pub const LINE_MESSAGES_MAX: usize = 32;
+
+/// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
+pub const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// Progress notices of one call in a second, and at once. More are left out: what counts is the newest.
+pub const PROGRESS_PER_SECOND: u32 = 10;
+
+/// Log lines of one call in a second, and at once. More are left out.
+pub const LOG_LINES_PER_SECOND: u32 = 20;
 
 /// Event streams at the same moment. One more is answered 503 with `Retry-After`.
 pub const STREAMS_MAX: usize = 512;

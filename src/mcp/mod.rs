@@ -2,39 +2,66 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod attend;
 mod batch;
+mod completion;
+mod content;
 mod error;
 mod ladder;
+mod line;
+mod offers;
+mod outlet;
+mod page;
+mod param_headers;
+mod peer;
+mod places;
+mod prompts;
+mod resources;
 mod revision;
 mod schema;
 mod session;
 mod stream;
 mod tools;
 
+use std::any::Any;
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
 pub use stream::EventStream;
 
 use self::answer::Answer;
+use self::attend::Work;
 use self::error::Fault;
 use self::ladder::Era;
+use self::offers::Offers;
+use self::outlet::{Hears, Outlet, Threshold};
+use self::param_headers::DeclaredHeaders;
+use self::peer::Peer;
+use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
 use self::session::Sessions;
-use self::stream::{Course, Full, OfSession, Streams};
+use self::stream::{Course, OfSession};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
-use crate::limits::{DISCOVER_CACHE_MS, TOOLS_PAGE};
-use crate::service::{Registry, RegistryError, Service};
+use crate::limits::{
+    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
+    STREAMS_MAX, STREAMS_PER_CALLER_MAX,
+};
+use crate::service::{Abilities, Registry, RegistryError, Service};
 
 /// How the server names itself to clients.
 #[derive(Debug, Clone)]
@@ -58,6 +85,8 @@ pub struct Post<'a> {
     pub routing: Option<Routing<'a>>,
     /// Who sent it.
     pub caller: &'a Caller,
+    /// Whether the client takes a stream of events for an answer. One that does not hears nothing before its answer.
+    pub accepts_events: bool,
 }
 
 /// What a transport sends back.
@@ -122,12 +151,45 @@ impl Reply {
     }
 }
 
+/// What is known of a request once it is understood, its parameters aside.
+#[derive(Debug)]
+struct Heading<'a> {
+    id: Cow<'a, str>,
+    revision: Revision,
+    method: Method,
+    /// What the client says it can be asked.
+    abilities: Abilities,
+    /// What it wants to hear before the answer.
+    hears: Hears,
+    /// Its session, in revisions that have them.
+    peer: Option<Arc<Peer>>,
+}
+
+impl Heading<'_> {
+    fn into_owned(self) -> Heading<'static> {
+        Heading {
+            id: Cow::Owned(self.id.into_owned()),
+            revision: self.revision,
+            method: self.method,
+            abilities: self.abilities,
+            hears: self.hears,
+            peer: self.peer,
+        }
+    }
+}
+
 /// A request on its way to its handler. Handlers ask the revision for traits, never for its date.
 struct Request<'a> {
     id: &'a str,
     revision: Revision,
     message: &'a Message<'a>,
     caller: &'a Caller,
+    /// What the client can be asked: by [`Outlet::ask`] where the revision has requests of the server, else by a result that asks.
+    abilities: Abilities,
+    /// The session, in revisions that have them.
+    peer: Option<&'a Arc<Peer>>,
+    /// The way back to the client for what goes before the answer.
+    outlet: &'a Outlet,
 }
 
 /// The MCP server, shared by all transports.
@@ -135,22 +197,30 @@ struct Request<'a> {
 pub struct Server {
     registry: Registry,
     listings: Vec<tools::Listing>,
-    /// Tools on one page of a list.
+    param_headers: DeclaredHeaders,
+    offers: Offers,
+    /// Entries on one page of a list.
     page: usize,
     info: Value,
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
     sessions: Arc<Mutex<Sessions>>,
-    streams: Streams,
+    streams: Arc<Places>,
+    attended: Arc<Places>,
     /// Cancelled when all streams shall end.
     closing: Stop,
     /// Calls that change something; they finish even if their client went away.
     writes: TaskTracker,
+    /// Calls that speak before their answer, or whose client went away and did not take them back.
+    calls: TaskTracker,
+    /// What a call of [`Server::calls`] panicked with.
+    panicked: Mutex<Option<Box<dyn Any + Send>>>,
+    has_panicked: Notify,
 }
 
 impl Server {
-    /// A server that offers the tools of these services.
+    /// A server that offers what these services have.
     ///
     /// # Errors
     /// The services contradict each other, or a schema is wrong: faults of the program.
@@ -159,22 +229,36 @@ impl Server {
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
+            param_headers: DeclaredHeaders::of(&registry)?,
+            offers: Offers::of(&registry),
             registry,
-            page: TOOLS_PAGE,
+            page: LIST_PAGE,
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
             sessions: Arc::default(),
-            streams: Streams::default(),
+            streams: Places::new(Capacity {
+                total: STREAMS_MAX,
+                per_caller: STREAMS_PER_CALLER_MAX,
+                bytes: usize::MAX,
+            }),
+            attended: Places::new(Capacity {
+                total: ATTENDED_MAX,
+                per_caller: ATTENDED_PER_CALLER_MAX,
+                bytes: ATTENDED_BYTES_MAX,
+            }),
             closing: Stop::new(),
             writes: TaskTracker::new(),
+            calls: TaskTracker::new(),
+            panicked: Mutex::default(),
+            has_panicked: Notify::new(),
         })
     }
 
     /// The same server with another length of pages.
     #[must_use]
-    pub fn with_page(mut self, tools: usize) -> Self {
-        self.page = tools.max(1);
+    pub fn with_page(mut self, entries: usize) -> Self {
+        self.page = entries.max(1);
         self
     }
 
@@ -185,12 +269,41 @@ impl Server {
 
     /// Waits until no call that changes something is under way. Called once no new ones can come.
     pub async fn finish_writes(&self) {
+        self.calls.close();
+        self.calls.wait().await;
         self.writes.close();
         self.writes.wait().await;
     }
 
+    /// What the server does beside answering, until `stop`; its owner spawns this once. A panic of a call that nobody waits for goes
+    /// on here, so that the supervisor sees it.
+    pub async fn keep(self: Arc<Self>, stop: Stop) -> &'static str {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => "mcp",
+            () = self.has_panicked.notified() => match self.panicked.lock().take() {
+                Some(panic) => std::panic::resume_unwind(panic),
+                None => "mcp",
+            },
+        }
+    }
+
+    /// The work of a task that nobody joins: should it panic, [`Server::keep`] tells.
+    fn watched<F>(self: &Arc<Self>, work: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let server = Arc::clone(self);
+        async move {
+            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
+                *server.panicked.lock() = Some(panic);
+                server.has_panicked.notify_one();
+            }
+        }
+    }
+
     /// Answers a posted message. To drop the future means that the client went away.
-    pub async fn post(&self, post: Post<'_>) -> Reply {
+    pub async fn post(self: &Arc<Self>, post: Post<'_>) -> Reply {
         if batch::is_batch(post.body) {
             let answer = batch::answer(self, &post).await;
             return answer.unwrap_or_else(|fault| Reply::fault(&fault, None));
@@ -209,50 +322,105 @@ impl Server {
         }
     }
 
-    async fn dispatch(&self, post: &Post<'_>, message: &Message<'_>) -> Result<Reply, Fault> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        post: &Post<'_>,
+        message: &Message<'_>,
+    ) -> Result<Reply, Fault> {
+        let heading = match self.understand(post, message)? {
+            Understood::Answered(reply) => return Ok(reply),
+            Understood::Request(heading) => heading,
+        };
+        if attend::may_speak(post, &heading) {
+            let running = attend::runs(&heading)?;
+            let work = Work::One(heading.into_owned(), running);
+            return self.attend(post, work).await;
+        }
+        let request = Request {
+            id: &heading.id,
+            revision: heading.revision,
+            message,
+            caller: post.caller,
+            abilities: heading.abilities,
+            peer: heading.peer.as_ref(),
+            outlet: &Outlet::default(),
+        };
+        if heading.method == Method::Listen {
+            return self.listen(&request);
+        }
+        self.answer(&request, heading.method).await.map(Reply::json)
+    }
+
+    /// Finds out what a message is. All but requests are answered at once.
+    fn understand<'a>(
+        &self,
+        post: &Post<'_>,
+        message: &Message<'a>,
+    ) -> Result<Understood<'a>, Fault> {
         let routing = post.routing.unwrap_or_default();
-        let (id, revision, method) = match (ladder::era(message, routing.version), message.kind) {
+        let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) = ladder::check(message, post.routing.as_ref())?;
-                (id, revision, method)
+                let (revision, method) =
+                    ladder::check(message, post.routing.as_ref(), self.offers)?;
+                if let (Method::CallTool, Some(routing)) = (method, &post.routing) {
+                    self.param_headers.check(message, routing)?;
+                }
+                Heading {
+                    id: Cow::Borrowed(id),
+                    revision,
+                    method,
+                    abilities: peer::abilities(message.meta.client_capabilities, revision),
+                    hears: Hears::of(&message.meta, revision)?,
+                    peer: None,
+                }
             }
-            (Era::Modern, Kind::Notification) => return Ok(Reply::empty(202)),
+            (Era::Modern, Kind::Notification) => {
+                return Ok(Understood::Answered(Reply::empty(202)));
+            }
             (Era::Modern, Kind::Response) => return Err(not_asked()),
-            (Era::Opening, Kind::Request(id)) => return self.initialize(id, message, post.caller),
+            (Era::Opening, Kind::Request(id)) => {
+                let opened = self.initialize(id, message, post.caller)?;
+                return Ok(Understood::Answered(opened));
+            }
             (Era::Opening, _) => return Err(invalid("`initialize` needs an id.")),
             (Era::Legacy, kind) => {
-                let (_, revision) = self.session(&routing, post.caller)?;
+                let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => (id, revision, legacy_method(message, revision)?),
-                    Kind::Notification | Kind::Response => return Ok(Reply::empty(202)),
+                    Kind::Request(id) => legacy_heading(id, message, &peer, self.offers)?,
+                    Kind::Notification | Kind::Response => {
+                        take_notice(&peer, message);
+                        return Ok(Understood::Answered(Reply::empty(202)));
+                    }
                 }
             }
         };
-        let request = Request {
-            id,
-            revision,
-            message,
-            caller: post.caller,
-        };
-        self.answer(&request, method).await
+        Ok(Understood::Request(heading))
     }
 
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Reply, Fault> {
+    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await.map(Reply::json),
-            Method::ListTools => tools::list(self, request).map(Reply::json),
-            Method::Discover => Ok(Reply::json(self.discover(request))),
-            Method::Ping => Ok(Reply::json(self.nothing(request))),
-            Method::SetLogLevel => self.set_log_level(request).map(Reply::json),
-            Method::Listen => self.listen(request),
-            // Answered before there is a session.
-            Method::Initialize => Err(Fault::method_not_found("initialize", false)),
+            Method::CallTool => tools::call(self, request).await,
+            Method::ListTools => tools::list(self, request),
+            Method::ListResources => resources::list(self, request),
+            Method::ListTemplates => resources::list_templates(self, request),
+            Method::ReadResource => resources::read(self, request).await,
+            Method::ListPrompts => prompts::list(self, request),
+            Method::GetPrompt => prompts::get(self, request).await,
+            Method::Complete => completion::complete(self, request),
+            Method::Discover => Ok(self.discover(request)),
+            Method::Ping => Ok(self.nothing(request)),
+            Method::SetLogLevel => self.set_log_level(request),
+            // Answered with a session, and with a stream: not here.
+            Method::Initialize | Method::Listen => Err(Fault::method_not_found(
+                &request.message.method,
+                request.revision.is_modern(),
+            )),
         }
     }
 
@@ -264,10 +432,11 @@ impl Server {
             .and_then(schema::text)
             .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
         let revision = Revision::negotiate(&asked);
+        let peer = Peer::new(revision, message.params.capabilities);
         let session = self
             .sessions
             .lock()
-            .open(&caller.name, revision, Instant::now())
+            .open(&caller.name, peer, Instant::now())
             .map_err(|error| {
                 Fault::new(
                     Code::Internal,
@@ -282,7 +451,7 @@ impl Server {
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
-        answer.raw("capabilities", r#"{"tools":{},"logging":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
         Ok(Reply {
@@ -295,7 +464,7 @@ impl Server {
         let mut answer = Answer::open(request.id, request.revision, 512);
         let spoken = Revision::SPOKEN.map(Revision::as_str);
         answer.field("supportedVersions", &spoken);
-        answer.raw("capabilities", r#"{"tools":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(request.revision));
         answer.field("instructions", &self.instructions);
         answer.field("ttlMs", &DISCOVER_CACHE_MS);
         answer.raw("cacheScope", "\"private\"");
@@ -306,27 +475,13 @@ impl Server {
         Answer::open(request.id, request.revision, 0).close(request.revision, &self.meta)
     }
 
-    /// `logging/setLevel`: legal and without effect, since no log messages are sent to clients.
+    /// `logging/setLevel`: which log lines of its calls the session hears from now on.
     fn set_log_level(&self, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-        const LEVELS: [&str; 8] = [
-            "debug",
-            "info",
-            "notice",
-            "warning",
-            "error",
-            "critical",
-            "alert",
-            "emergency",
-        ];
-        let level = request.message.params.level.and_then(schema::text);
-        if level.is_some_and(|level| LEVELS.contains(&&*level)) {
-            Ok(self.nothing(request))
-        } else {
-            Err(Fault::params(format!(
-                "`level` must be one of {}.",
-                LEVELS.join(", ")
-            )))
+        let level = Threshold::parse(request.message.params.level, "level")?;
+        if let Some(peer) = request.peer {
+            peer.set_log_level(level);
         }
+        Ok(self.nothing(request))
     }
 
     /// `subscriptions/listen`: a stream that acknowledges what it serves. No capability that changes is declared, so it serves no
@@ -390,19 +545,11 @@ impl Server {
     }
 
     fn stream(&self, caller: &Caller, course: Course, is_modern: bool) -> Result<Reply, Fault> {
-        match self.streams.open(&caller.name, course) {
-            Ok(events) => Ok(Reply::events(events)),
-            Err(Full::Caller) => Err(Fault::busy(
-                429,
-                "This API key has too many event streams open.",
-                is_modern,
-            )),
-            Err(Full::Total) => Err(Fault::busy(
-                503,
-                "Too many event streams are open.",
-                is_modern,
-            )),
-        }
+        let place = self
+            .streams
+            .take(&caller.name, 0)
+            .map_err(|full| full.fault("event streams open", is_modern))?;
+        Ok(Reply::events(EventStream::quiet(course, place)))
     }
 
     /// The session that a request names.
@@ -410,7 +557,7 @@ impl Server {
         &self,
         routing: &Routing<'_>,
         caller: &Caller,
-    ) -> Result<(SessionId, Revision), Fault> {
+    ) -> Result<(SessionId, Arc<Peer>), Fault> {
         // What was agreed counts, not the header. A header that names no revision at all is a client that lost its way.
         let is_strange = match routing.version {
             Field::Absent => false,
@@ -430,10 +577,46 @@ impl Server {
     }
 }
 
-fn legacy_method(message: &Message<'_>, revision: Revision) -> Result<Method, Fault> {
-    Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
-        .ok_or_else(|| Fault::method_not_found(&message.method, false))
+/// What a message turned out to be.
+enum Understood<'a> {
+    /// Something that is answered already.
+    Answered(Reply),
+    /// A request, to be answered by its handler.
+    Request(Heading<'a>),
+}
+
+/// A request of a session.
+fn legacy_heading<'a>(
+    id: &'a str,
+    message: &Message<'_>,
+    peer: &Arc<Peer>,
+    offers: Offers,
+) -> Result<Heading<'a>, Fault> {
+    let revision = peer.revision();
+    let method = Method::parse(&message.method)
+        .filter(|method| revision.has(*method) && offers.has(*method))
+        .ok_or_else(|| Fault::method_not_found(&message.method, false))?;
+    Ok(Heading {
+        id: Cow::Borrowed(id),
+        revision,
+        method,
+        abilities: peer.abilities(),
+        hears: Hears::of(&message.meta, revision)?,
+        peer: Some(Arc::clone(peer)),
+    })
+}
+
+/// Takes a notification or a response of a session.
+fn take_notice(peer: &Peer, message: &Message<'_>) {
+    match (message.kind, &*message.method) {
+        (Kind::Response, _) => peer.answered(&message.response),
+        (Kind::Notification, "notifications/cancelled") => {
+            if let Some(id) = message.params.request_id {
+                peer.cancel(id.get());
+            }
+        }
+        _ => {}
+    }
 }
 
 fn invalid(message: &str) -> Fault {

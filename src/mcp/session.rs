@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
 use tokio::time::Instant;
 
-use super::revision::Revision;
+use super::peer::Peer;
 use crate::base::shutdown::Stop;
 use crate::limits::{SESSION_IDLE_SECS, SESSIONS_MAX, SESSIONS_PER_CALLER_MAX};
 
@@ -38,11 +38,11 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// What is kept of a session: some 100 bytes.
+/// What is kept of a session: some 200 bytes with its peer.
 #[derive(Debug)]
 struct Session {
     owner: Arc<str>,
-    revision: Revision,
+    peer: Arc<Peer>,
     last_used: Instant,
     /// The open event stream. To drop it ends the stream.
     stream: Option<StreamEnd>,
@@ -80,7 +80,7 @@ impl Sessions {
     pub(super) fn open(
         &mut self,
         owner: &Arc<str>,
-        revision: Revision,
+        peer: Peer,
         now: Instant,
     ) -> Result<SessionId, getrandom::Error> {
         let id = SessionId::random()?;
@@ -95,7 +95,7 @@ impl Sessions {
             id,
             Session {
                 owner: Arc::clone(owner),
-                revision,
+                peer: Arc::new(peer),
                 last_used: now,
                 stream: None,
             },
@@ -109,7 +109,7 @@ impl Sessions {
         id: &str,
         caller: &str,
         now: Instant,
-    ) -> Option<(SessionId, Revision)> {
+    ) -> Option<(SessionId, Arc<Peer>)> {
         let id = SessionId::parse(id)?;
         let session = self.owned_by(id, caller)?;
         if session.idle_since(now).is_some_and(|idle| idle >= IDLE) {
@@ -117,7 +117,7 @@ impl Sessions {
             return None;
         }
         session.last_used = now;
-        Some((id, session.revision))
+        Some((id, Arc::clone(&session.peer)))
     }
 
     /// Ends the caller's session; whether there was one.
@@ -199,17 +199,25 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    const R: Revision = Revision::R2025_11_25;
+    use crate::mcp::revision::Revision;
+
+    const REVISION: Revision = Revision::R2025_11_25;
+
+    fn peer() -> Peer {
+        Peer::new(REVISION, None)
+    }
 
     #[test]
     fn a_session_is_found_by_its_caller_alone_until_it_ends() {
         let mut sessions = Sessions::default();
         let (now, mine) = (Instant::now(), Arc::from("mine"));
-        let id = sessions.open(&mine, R, now).unwrap().to_string();
+        let id = sessions.open(&mine, peer(), now).unwrap().to_string();
         assert_eq!(id.len(), 22);
         assert_eq!(
-            sessions.find(&id, "mine", now).map(|found| found.1),
-            Some(R)
+            sessions
+                .find(&id, "mine", now)
+                .map(|found| found.1.revision()),
+            Some(REVISION)
         );
         assert!(sessions.find(&id, "other", now).is_none());
         assert!(!sessions.end(&id, "other"));
@@ -222,8 +230,8 @@ mod tests {
     fn an_idle_session_ends_and_a_streaming_one_does_not() {
         let mut sessions = Sessions::default();
         let (now, owner) = (Instant::now(), Arc::from("a"));
-        let idle = sessions.open(&owner, R, now).unwrap();
-        let streaming = sessions.open(&owner, R, now).unwrap();
+        let idle = sessions.open(&owner, peer(), now).unwrap();
+        let streaming = sessions.open(&owner, peer(), now).unwrap();
         let stop = Stop::new();
         sessions.attach(streaming, stop.clone());
         let later = now + IDLE;
@@ -246,7 +254,7 @@ mod tests {
     fn a_session_is_idle_from_the_end_of_its_stream_on() {
         let mut sessions = Sessions::default();
         let (now, owner) = (Instant::now(), Arc::from("a"));
-        let id = sessions.open(&owner, R, now).unwrap();
+        let id = sessions.open(&owner, peer(), now).unwrap();
         let stream = Stop::new();
         sessions.attach(id, stream.clone());
         sessions.detach(id, &stream, now + IDLE);
@@ -267,12 +275,12 @@ mod tests {
         let mut sessions = Sessions::default();
         let start = Instant::now();
         let other = Arc::from("other");
-        let kept = sessions.open(&other, R, start).unwrap().to_string();
+        let kept = sessions.open(&other, peer(), start).unwrap().to_string();
         let greedy = Arc::from("greedy");
         let mut ids = Vec::new();
         for number in 0..10_000_u64 {
             let now = start + Duration::from_millis(number);
-            ids.push(sessions.open(&greedy, R, now).unwrap().to_string());
+            ids.push(sessions.open(&greedy, peer(), now).unwrap().to_string());
         }
         assert_eq!(sessions.table.len(), SESSIONS_PER_CALLER_MAX + 1);
         let now = start + Duration::from_secs(11);
@@ -284,14 +292,14 @@ mod tests {
         assert!(sessions.find(&ids[0], "greedy", now).is_none());
         for number in 0..SESSIONS_MAX {
             let owner = Arc::from(format!("caller {number}"));
-            sessions.open(&owner, R, now).unwrap();
+            sessions.open(&owner, peer(), now).unwrap();
         }
         assert_eq!(sessions.table.len(), SESSIONS_MAX);
     }
 
     #[test]
     fn ten_thousand_sessions_would_cost_less_than_eight_megabytes() {
-        let each = size_of::<Session>() + size_of::<SessionId>() + 64;
+        let each = size_of::<Session>() + size_of::<Peer>() + size_of::<SessionId>() + 96;
         assert!(each * 10_000 < 8 << 20, "{each} bytes each");
     }
 }

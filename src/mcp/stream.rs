@@ -1,52 +1,45 @@
-//! Event streams: how many there are, what opens and closes them. Framing and keep-alive belong to the transport.
+//! Event streams: what they carry and when they end. Framing and keep-alive belong to the transport.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::line::Line;
+use super::places::Place;
 use super::session::{SessionId, Sessions};
 use crate::base::shutdown::Stop;
-use crate::limits::{STREAMS_MAX, STREAMS_PER_CALLER_MAX};
 
-/// An open stream of server messages, to be framed by the transport.
+/// An open stream of server messages, to be framed by the transport. To drop it means that the client went away.
 #[derive(Debug)]
-pub struct EventStream {
-    /// The first message, if the stream opens with one.
-    pub opening: Option<Vec<u8>>,
-    /// The last message, if the stream is ended by the server in good order.
-    pub closing: Option<Vec<u8>>,
-    /// Cancelled when the stream has to end.
-    pub ended: Stop,
-    /// Gives the place back.
+pub struct EventStream(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// What a call says, and its result.
+    Call {
+        line: Arc<Line>,
+        /// The call, ended with the stream where a client that goes away takes its request back.
+        _task: Option<AbortOnDropHandle<()>>,
+    },
+    /// Opening and closing words.
+    Quiet(Quiet),
+    /// Nothing at all.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Quiet {
+    opening: Option<Vec<u8>>,
+    closing: Option<Vec<u8>>,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    _session: Option<OfSession>,
     _place: Place,
-}
-
-/// Why no stream can be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// There are too many in all.
-    Total,
-    /// This caller has too many.
-    Caller,
-}
-
-/// Counts the open streams.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Streams(Arc<Mutex<Counts>>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: usize,
-    by_caller: HashMap<Arc<str>, usize>,
-}
-
-#[derive(Debug)]
-struct Place {
-    streams: Streams,
-    caller: Arc<str>,
-    session: Option<OfSession>,
 }
 
 /// The session that a stream belongs to, told when the stream ends: it is idle from then on.
@@ -55,6 +48,14 @@ pub(super) struct OfSession {
     pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) id: SessionId,
     pub(super) ended: Stop,
+}
+
+impl Drop for OfSession {
+    fn drop(&mut self) {
+        self.sessions
+            .lock()
+            .detach(self.id, &self.ended, Instant::now());
+    }
 }
 
 /// What opens and closes a stream, and when.
@@ -66,66 +67,42 @@ pub(super) struct Course {
     pub(super) session: Option<OfSession>,
 }
 
-impl Streams {
-    /// Opens a stream, if there is room for one more.
-    pub(super) fn open(&self, caller: &Arc<str>, course: Course) -> Result<EventStream, Full> {
-        let mut counts = self.0.lock();
-        if counts.total >= STREAMS_MAX {
-            return Err(Full::Total);
-        }
-        let own = counts.by_caller.entry(Arc::clone(caller)).or_insert(0);
-        if *own >= STREAMS_PER_CALLER_MAX {
-            return Err(Full::Caller);
-        }
-        *own += 1;
-        counts.total += 1;
-        Ok(EventStream {
+impl EventStream {
+    /// The stream of a call.
+    pub(super) const fn of_call(line: Arc<Line>, task: Option<AbortOnDropHandle<()>>) -> Self {
+        Self(Kind::Call { line, _task: task })
+    }
+
+    /// A stream that nothing comes on until it ends.
+    pub(super) fn quiet(course: Course, place: Place) -> Self {
+        Self(Kind::Quiet(Quiet {
             opening: course.opening,
             closing: course.closing,
-            ended: course.ended,
-            _place: Place {
-                streams: self.clone(),
-                caller: Arc::clone(caller),
-                session: course.session,
-            },
-        })
+            ended: Box::pin(course.ended.cancelled_owned()),
+            _session: course.session,
+            _place: place,
+        }))
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(of) = self.session.take() {
-            of.sessions.lock().detach(of.id, &of.ended, Instant::now());
-        }
-        let mut counts = self.streams.0.lock();
-        counts.total = counts.total.saturating_sub(1);
-        if let Some(own) = counts.by_caller.get_mut(&self.caller) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                counts.by_caller.remove(&self.caller);
+    /// A stream that has ended.
+    pub(super) const fn ended() -> Self {
+        Self(Kind::Ended)
+    }
+
+    /// The next message; `None` at the end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        match &mut self.0 {
+            Kind::Call { line, .. } => line.poll_next(context),
+            Kind::Quiet(quiet) => {
+                if let Some(opening) = quiet.opening.take() {
+                    return Poll::Ready(Some(opening));
+                }
+                std::task::ready!(quiet.ended.as_mut().poll(context));
+                let closing = quiet.closing.take();
+                self.0 = Kind::Ended;
+                Poll::Ready(closing)
             }
+            Kind::Ended => Poll::Ready(None),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_counted_per_caller_and_in_all_and_given_back() {
-        let streams = Streams::default();
-        let open = |caller: &str| streams.open(&Arc::from(caller), Course::default());
-        let greedy: Vec<_> = (0..STREAMS_PER_CALLER_MAX)
-            .map(|_| open("greedy").unwrap())
-            .collect();
-        assert_eq!(open("greedy").err(), Some(Full::Caller));
-        let others: Vec<_> = (STREAMS_PER_CALLER_MAX..STREAMS_MAX)
-            .map(|n| open(&n.to_string()).unwrap())
-            .collect();
-        assert_eq!(open("late").err(), Some(Full::Total));
-        drop((greedy, others));
-        assert!(open("greedy").is_ok());
-        assert!(streams.0.lock().by_caller.is_empty());
     }
 }

@@ -1,24 +1,22 @@
 //! `tools/list` and `tools/call`: what a caller may see, what a caller may do, and how a tool's answer or fault is written.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::answer::{Answer, push_json};
-use super::error::Fault;
+use super::answer::Answer;
+use super::error::{Fault, ServiceFault};
+use super::page::List;
 use super::revision::Revision;
-use super::{Request, Server, schema};
+use super::{Request, Server, content, schema};
 use crate::base::shutdown::Stop;
 use crate::guard::Scopes;
-use crate::limits::{CALL_TIMEOUT_SECS, LIST_CACHE_MS, WRITES_RUNNING_MAX};
+use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
 use crate::service::{
-    Content, Effect, FaultCode, Registered, Registry, ResourceBody, Step, Tool, ToolAnswer,
-    ToolCall, ToolFault,
+    Effect, FaultCode, Registered, Registry, Step, Tool, ToolAnswer, ToolCall, ToolFault,
 };
 
 /// How a tool is listed, ready-made for the kinds of revisions that differ.
@@ -62,8 +60,10 @@ fn render(tool: &Tool, revision: Revision) -> Box<str> {
     object.insert("name".into(), tool.name.into());
     object.insert("description".into(), tool.description.into());
     object.insert("inputSchema".into(), Value::clone(&tool.input_schema));
-    if revision.has_structured_content() {
+    if revision.has_titles() {
         object.insert("title".into(), tool.title.into());
+    }
+    if revision.has_structured_content() {
         object.insert("outputSchema".into(), Value::clone(&tool.output_schema));
     }
     if revision.has_annotations() {
@@ -84,86 +84,18 @@ fn hints(tool: &Tool) -> Value {
     })
 }
 
-/// A place in the list, told to the client as an opaque text and not remembered here.
-///
-/// It carries the number of tools, so that a cursor from before an update of the program is refused instead of skipping tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cursor {
-    tools: u16,
-    next: u16,
-}
-
-impl Cursor {
-    fn to_text(self) -> String {
-        let [a, b] = self.tools.to_be_bytes();
-        let [c, d] = self.next.to_be_bytes();
-        URL_SAFE_NO_PAD.encode([a, b, c, d])
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; 4] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let [a, b, c, d] = bytes;
-        Some(Self {
-            tools: u16::from_be_bytes([a, b]),
-            next: u16::from_be_bytes([c, d]),
-        })
-    }
-}
-
 /// `tools/list`: the tools that the caller may call, a page at a time.
 pub(super) fn list(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    let tools = server.registry.all();
-    let generation = u16::try_from(tools.len()).unwrap_or(u16::MAX);
-    let start = match request.message.params.cursor {
-        None => 0,
-        Some(raw) => match schema::text(raw).as_deref() {
-            // Clients that always send the field send it empty at first; no cursor made here is empty.
-            Some("") => 0,
-            text => text
-                .and_then(Cursor::parse)
-                .filter(|cursor| cursor.tools == generation)
-                .map(|cursor| usize::from(cursor.next))
-                .ok_or_else(|| {
-                    Fault::params(
-                        "The cursor is not one of this list. Start again without a cursor.",
-                    )
-                })?,
-        },
+    let tools: Vec<_> = server.registry.all().iter().zip(&server.listings).collect();
+    let list = List {
+        field: "tools",
+        entries: &tools,
+        name: |(registered, _)| registered.tool().name,
     };
-    let mut answer = Answer::open(request.id, request.revision, 16 << 10);
-    let out = answer.name("tools");
-    out.push(b'[');
-    let visible = tools
-        .iter()
-        .zip(&server.listings)
-        .enumerate()
-        .skip(start)
-        .filter(|(_, (registered, _))| is_visible(registered, request.caller.scopes));
-    let mut next = None;
-    for (count, (index, (_, listing))) in visible.enumerate() {
-        if count == server.page {
-            next = u16::try_from(index).ok();
-            break;
-        }
-        if count > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(listing.for_revision(request.revision).as_bytes());
-    }
-    out.push(b']');
-    if let Some(next) = next {
-        let cursor = Cursor {
-            tools: generation,
-            next,
-        };
-        answer.field("nextCursor", &cursor.to_text());
-    }
-    if request.revision.has_cache_hints() {
-        // What is listed depends on the key's scopes.
-        answer.field("ttlMs", &LIST_CACHE_MS);
-        answer.raw("cacheScope", "\"private\"");
-    }
-    Ok(answer.close(request.revision, &server.meta))
+    list.answer(server, request, |(registered, listing)| {
+        is_visible(registered, request.caller.scopes)
+            .then(|| Cow::Borrowed(listing.for_revision(request.revision)))
+    })
 }
 
 fn is_visible(registered: &Registered, scopes: Scopes) -> bool {
@@ -184,7 +116,7 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u
     let tool = registered.tool();
     if !request.caller.scopes.has(tool.scope) {
         return Err(Fault::forbidden(
-            tool.name,
+            &format!("call {}", tool.name),
             tool.scope,
             request.revision.is_modern(),
         ));
@@ -249,9 +181,9 @@ fn bad_arguments(tool: &Tool, problems: &Value) -> ToolFault {
 
 /// Calls the tool.
 ///
-/// A read ends with its client, which nobody can tell from its finishing. A write runs on a task of the server: half a write would
-/// be worse than one that nobody waits for. Where the revision says that going away cancels, the write is told so and may stop
-/// before its next step.
+/// To drop the future means that nobody wants the answer any more. A read ends with it, which nobody can tell from its finishing. A
+/// write runs on a task of the server: half a write would be worse than one that nobody waits for. It is told, and may stop before
+/// its next step.
 async fn carry_out(
     server: &Server,
     request: &Request<'_>,
@@ -259,7 +191,11 @@ async fn carry_out(
     arguments: Value,
 ) -> Result<Step<ToolAnswer>, ToolFault> {
     let tool = registered.tool();
-    let call = |cancel| ToolCall::new(tool.name, arguments, request.caller.clone(), cancel);
+    let call = |cancel| ToolCall {
+        abilities: request.abilities,
+        voice: request.outlet.voice(),
+        ..ToolCall::new(tool.name, arguments, request.caller.clone(), cancel)
+    };
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
     if tool.effect == Effect::Read {
         // Long waits end when the process stops.
@@ -278,10 +214,7 @@ async fn carry_out(
         ));
     }
     let cancel = Stop::new();
-    let _cancelled_when_dropped = request
-        .revision
-        .cancels_on_disconnect()
-        .then(|| cancel.clone().drop_guard());
+    let _cancelled_when_dropped = cancel.clone().drop_guard();
     let call = call(cancel.clone());
     let (service, tool) = (registered.shared_service(), tool.clone());
     let task = server.writes.spawn(async move {
@@ -332,21 +265,13 @@ fn success(server: &Server, request: &Request<'_>, tool_answer: &ToolAnswer) -> 
     } else {
         structured
     };
-    content(&mut answer, &[&tool_answer.text, twin], &tool_answer.more);
+    let texts = [tool_answer.text.as_str(), twin];
+    content::push_list(answer.name("content"), &texts, &tool_answer.more, revision);
     if revision.has_structured_content() && !structured.is_empty() {
         answer.raw("structuredContent", structured);
     }
     answer.raw("isError", "false");
     answer.close(revision, &server.meta)
-}
-
-#[derive(Serialize)]
-struct FaultBody<'a> {
-    code: &'static str,
-    problem: &'a str,
-    next_step: &'a str,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    data: &'a Value,
 }
 
 fn failure(server: &Server, request: &Request<'_>, fault: &ToolFault) -> Vec<u8> {
@@ -357,59 +282,10 @@ fn failure(server: &Server, request: &Request<'_>, fault: &ToolFault) -> Vec<u8>
         text.push_str(&fault.data.to_string());
     }
     let mut answer = Answer::open(request.id, revision, text.len() * 2 + 256);
-    content(&mut answer, &[&text], &[]);
+    content::push_list(answer.name("content"), &[&text], &[], revision);
     if revision.has_structured_content() {
-        let body = FaultBody {
-            code: fault.code.as_str(),
-            problem: &fault.problem,
-            next_step: &fault.next_step,
-            data: &fault.data,
-        };
-        answer.field("structuredContent", &body);
+        answer.field("structuredContent", &ServiceFault::of(fault));
     }
     answer.raw("isError", "true");
     answer.close(revision, &server.meta)
-}
-
-/// The field `content`: texts that are not empty, then whatever is no text.
-fn content(answer: &mut Answer, texts: &[&str], more: &[Content]) {
-    let out = answer.name("content");
-    out.push(b'[');
-    let start = out.len();
-    for text in texts.iter().filter(|text| !text.is_empty()) {
-        if out.len() > start {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
-        push_json(out, text);
-        out.push(b'}');
-    }
-    for piece in more {
-        if out.len() > start {
-            out.push(b',');
-        }
-        push_json(out, &piece_json(piece));
-    }
-    out.push(b']');
-}
-
-/// A piece of content as MCP writes it.
-fn piece_json(piece: &Content) -> Value {
-    match piece {
-        Content::Text(text) => json!({"type": "text", "text": text}),
-        Content::Image { mime_type, base64 } => {
-            json!({"type": "image", "mimeType": mime_type, "data": base64})
-        }
-        Content::Audio { mime_type, base64 } => {
-            json!({"type": "audio", "mimeType": mime_type, "data": base64})
-        }
-        Content::Resource(resource) => {
-            let (field, body) = match &resource.body {
-                ResourceBody::Text(text) => ("text", text.as_str()),
-                ResourceBody::Base64(bytes) => ("blob", &**bytes),
-            };
-            json!({"type": "resource", "resource": {"uri": resource.uri, "mimeType": resource.mime_type, field: body}})
-        }
-        Content::Link { uri, name } => json!({"type": "resource_link", "uri": uri, "name": name}),
-    }
 }

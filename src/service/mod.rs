@@ -22,7 +22,7 @@ pub use catalogue::{
     Speaker, Target,
 };
 pub use fault::{FaultCode, ToolFault};
-pub use registry::{Registered, Registry, RegistryError};
+pub use registry::{Registered, RegisteredPrompt, Registry, RegistryError};
 
 use crate::guard::{Caller, Scope};
 

@@ -58,7 +58,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             }
             ["bare"] => {
                 let mut tasks = JoinSet::new();
-                let server = product(&stop, &mut tasks)?;
+                let server = Arc::new(product(&stop, &mut tasks)?);
                 let scopes = Role::Operator.scopes();
                 let caller = Caller {
                     name: "bench".into(),
@@ -172,7 +172,7 @@ impl Handler for Yardstick {
 
 /// The protocol layer and the tools, for one caller whom nobody checks.
 struct Bare {
-    server: Server,
+    server: Arc<Server>,
     caller: Caller,
 }
 
@@ -188,11 +188,13 @@ impl Handler for Bare {
             method: field("mcp-method"),
             name: field("mcp-name"),
             session: Field::Absent,
+            ..Routing::default()
         };
         let post = Post {
             body,
             routing: Some(routing),
             caller: &self.caller,
+            accepts_events: true,
         };
         match self.server.post(post).await.body {
             ReplyBody::Json(body) => Ok(body.into()),

@@ -9,8 +9,14 @@
 )]
 
 mod bed;
+mod completion;
 mod fixture;
 mod front;
 mod legacy;
 mod modern;
+mod pages;
+mod prompts;
+mod resources;
 mod schemas;
+mod shelf;
+mod streams;

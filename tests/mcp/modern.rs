@@ -325,7 +325,12 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
     for (role, expected) in [
         (
             "guest",
-            &["fixture_echo", "fixture_fail", "fixture_wait"][..],
+            &[
+                "fixture_echo",
+                "fixture_fail",
+                "fixture_wait",
+                "fixture_speak",
+            ][..],
         ),
         (
             "operator",
@@ -333,6 +338,7 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
                 "fixture_echo",
                 "fixture_fail",
                 "fixture_wait",
+                "fixture_speak",
                 "fixture_set",
             ],
         ),
@@ -342,6 +348,7 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
                 "fixture_echo",
                 "fixture_fail",
                 "fixture_wait",
+                "fixture_speak",
                 "fixture_set",
                 "fixture_admin",
                 "fixture_panic",
@@ -376,7 +383,7 @@ async fn tools_are_listed_with_all_hints_page_by_page_and_old_names_are_not() {
     let mut client = bed.client_as("admin");
     let mut names = Vec::new();
     let mut params = json!({});
-    for _ in 0..3 {
+    for _ in 0..4 {
         let result = client.modern("tools/list", params).await.json()["result"].clone();
         for tool in result["tools"].as_array().unwrap() {
             assert_eq!(tool["annotations"].as_object().unwrap().len(), 5);
@@ -391,6 +398,7 @@ async fn tools_are_listed_with_all_hints_page_by_page_and_old_names_are_not() {
             "fixture_echo",
             "fixture_fail",
             "fixture_wait",
+            "fixture_speak",
             "fixture_set",
             "fixture_admin",
             "fixture_panic"

@@ -5,9 +5,12 @@ use std::borrow::Cow;
 /// The text without what cannot be seen: control characters (line ends and tabs become spaces), marks that turn the direction of
 /// writing, zero-width characters, and the tag characters in which text can be hidden from people but not from models.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if !text
-        .chars()
-        .any(|character| character.is_control() || is_hidden(character))
+    // Nearly all text of a Core is plain ASCII.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain
+        || !text
+            .chars()
+            .any(|character| character.is_control() || is_hidden(character))
     {
         return Cow::Borrowed(text);
     }
