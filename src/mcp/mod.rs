@@ -2,8 +2,10 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod ask;
 mod attend;
 mod batch;
+mod call;
 mod completion;
 mod content;
 mod error;
@@ -19,6 +21,7 @@ mod prompts;
 mod resources;
 mod revision;
 mod schema;
+mod seal;
 mod session;
 mod stream;
 mod tools;
@@ -53,6 +56,7 @@ use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
+use self::seal::Seal;
 use self::session::Sessions;
 use self::stream::{Course, OfSession};
 use crate::base::shutdown::Stop;
@@ -205,6 +209,8 @@ pub struct Server {
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
+    /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
+    seal: Result<Seal, getrandom::Error>,
     sessions: Arc<Mutex<Sessions>>,
     streams: Arc<Places>,
     attended: Arc<Places>,
@@ -236,6 +242,7 @@ impl Server {
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
+            seal: Seal::new(),
             sessions: Arc::default(),
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
@@ -405,7 +412,7 @@ impl Server {
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await,
+            Method::CallTool => call::call(self, request).await,
             Method::ListTools => tools::list(self, request),
             Method::ListResources => resources::list(self, request),
             Method::ListTemplates => resources::list_templates(self, request),
@@ -550,6 +557,15 @@ impl Server {
             .take(&caller.name, 0)
             .map_err(|full| full.fault("event streams open", is_modern))?;
         Ok(Reply::events(EventStream::quiet(course, place)))
+    }
+
+    fn seal(&self) -> Result<&Seal, Fault> {
+        self.seal.as_ref().map_err(|error| {
+            Fault::new(
+                Code::Internal,
+                format!("Nothing can be asked here: {error}."),
+            )
+        })
     }
 
     /// The session that a request names.

@@ -8,12 +8,14 @@
     reason = "helpers of tests fail loudly"
 )]
 
+mod asker;
 mod bed;
 mod completion;
 mod fixture;
 mod front;
 mod legacy;
 mod modern;
+mod mrtr;
 mod pages;
 mod prompts;
 mod resources;
