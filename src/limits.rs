@@ -260,6 +260,25 @@ pub const STREAMS_MAX: usize = 512;
 /// Event streams of one caller at the same moment. One more is answered 429 with `Retry-After`.
 pub const STREAMS_PER_CALLER_MAX: usize = 128;
 
+/// Subscriptions to resources and tasks on one stream. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_STREAM_MAX: usize = 256;
+
+/// Subscriptions of one caller, over all streams. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_CALLER_MAX: usize = 2_048;
+
+/// Subscriptions of all callers: each resource among them is looked at every [`RESOURCE_LOOK_INTERVAL`]. More are not acknowledged, or
+/// refused.
+pub const SUBSCRIPTIONS_MAX: usize = 8_192;
+
+/// Bytes of their names. More are not acknowledged, or refused.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1 << 20;
+
+/// Longest URI that can be subscribed to, bytes: two names of a Core, each byte escaped. A longer one is none of a resource here.
+pub const URI_MAX_BYTES: usize = 2_048;
+
+/// Time between two looks at what somebody subscribed to. What changes more often is told once.
+pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 

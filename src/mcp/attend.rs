@@ -278,7 +278,9 @@ pub(super) fn may_speak(post: &Post<'_>, heading: &Heading<'_>) -> bool {
         | Method::ListTemplates
         | Method::ListPrompts
         | Method::Complete
-        | Method::Listen => false,
+        | Method::Listen
+        | Method::Subscribe
+        | Method::Unsubscribe => false,
     };
     is_call
         && (heading.revision.has_server_requests()

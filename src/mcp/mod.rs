@@ -9,8 +9,11 @@ mod call;
 mod completion;
 mod content;
 mod error;
+mod feed;
+mod hub;
 mod ladder;
 mod line;
+mod listen;
 mod offers;
 mod outlet;
 mod page;
@@ -49,6 +52,7 @@ pub use stream::EventStream;
 use self::answer::Answer;
 use self::attend::Work;
 use self::error::Fault;
+use self::hub::Hub;
 use self::ladder::Era;
 use self::offers::Offers;
 use self::outlet::{Hears, Outlet, Threshold};
@@ -58,7 +62,6 @@ use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
-use self::stream::{Course, OfSession};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
 use crate::limits::{
@@ -212,6 +215,8 @@ pub struct Server {
     /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
     seal: Result<Seal, getrandom::Error>,
     sessions: Arc<Mutex<Sessions>>,
+    /// Who wants to hear of changes.
+    hub: Arc<Hub>,
     streams: Arc<Places>,
     attended: Arc<Places>,
     /// Cancelled when all streams shall end.
@@ -244,6 +249,7 @@ impl Server {
             instructions: info.instructions,
             seal: Seal::new(),
             sessions: Arc::default(),
+            hub: Arc::default(),
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,
@@ -272,6 +278,7 @@ impl Server {
     /// Ends all event streams in good order.
     pub fn close_streams(&self) {
         self.closing.cancel();
+        self.hub.close();
     }
 
     /// Waits until no call that changes something is under way. Called once no new ones can come.
@@ -282,17 +289,20 @@ impl Server {
         self.writes.wait().await;
     }
 
-    /// What the server does beside answering, until `stop`; its owner spawns this once. A panic of a call that nobody waits for goes
-    /// on here, so that the supervisor sees it.
+    /// What the server does beside answering, until `stop`: it looks for changes that somebody wants to hear of. Its owner spawns this
+    /// once. A panic of a call that nobody waits for goes on here, so that the supervisor sees it.
     pub async fn keep(self: Arc<Self>, stop: Stop) -> &'static str {
         tokio::select! {
             biased;
-            () = stop.cancelled() => "mcp",
-            () = self.has_panicked.notified() => match self.panicked.lock().take() {
-                Some(panic) => std::panic::resume_unwind(panic),
-                None => "mcp",
-            },
+            () = stop.cancelled() => {}
+            () = self.has_panicked.notified() => {
+                if let Some(panic) = self.panicked.lock().take() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            () = self.hub.watch(&self.registry) => {}
         }
+        "mcp"
     }
 
     /// The work of a task that nobody joins: should it panic, [`Server::keep`] tells.
@@ -353,7 +363,8 @@ impl Server {
             outlet: &Outlet::default(),
         };
         if heading.method == Method::Listen {
-            return self.listen(&request);
+            let reading = listen::open(self, &request)?;
+            return Ok(Reply::events(EventStream::of_feed(reading)));
         }
         self.answer(&request, heading.method).await.map(Reply::json)
     }
@@ -423,6 +434,8 @@ impl Server {
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),
+            Method::Subscribe => listen::subscribe(self, request),
+            Method::Unsubscribe => listen::unsubscribe(self, request),
             // Answered with a session, and with a stream: not here.
             Method::Initialize | Method::Listen => Err(Fault::method_not_found(
                 &request.message.method,
@@ -439,7 +452,8 @@ impl Server {
             .and_then(schema::text)
             .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
         let revision = Revision::negotiate(&asked);
-        let peer = Peer::new(revision, message.params.capabilities);
+        let seen = self.registry.generations();
+        let peer = Peer::new(revision, message.params.capabilities, seen);
         let session = self
             .sessions
             .lock()
@@ -491,56 +505,6 @@ impl Server {
         Ok(self.nothing(request))
     }
 
-    /// `subscriptions/listen`: a stream that acknowledges what it serves. No capability that changes is declared, so it serves no
-    /// event yet, and says so.
-    fn listen(&self, request: &Request<'_>) -> Result<Reply, Fault> {
-        if !request
-            .message
-            .params
-            .notifications
-            .is_some_and(schema::is_object)
-        {
-            return Err(Fault::params("`notifications` must be an object."));
-        }
-        let meta = format!(
-            r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#,
-            request.id
-        );
-        let opening = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{}},"_meta":{meta}}}}}"#
-        );
-        let closing =
-            Answer::open(request.id, request.revision, 128).close(request.revision, &meta);
-        let course = Course {
-            opening: Some(opening.into_bytes()),
-            closing: Some(closing),
-            ended: self.closing.child_token(),
-            session: None,
-        };
-        self.stream(request.caller, course, true)
-    }
-
-    /// The stream of a session (GET). A second one replaces the first. It carries no event yet.
-    #[must_use]
-    pub fn open_stream(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
-        let opened = self.session(routing, caller).and_then(|(id, _)| {
-            let ended = self.closing.child_token();
-            let course = Course {
-                ended: ended.clone(),
-                session: Some(OfSession {
-                    sessions: Arc::clone(&self.sessions),
-                    id,
-                    ended: ended.clone(),
-                }),
-                ..Course::default()
-            };
-            let reply = self.stream(caller, course, false)?;
-            self.sessions.lock().attach(id, ended);
-            Ok(reply)
-        });
-        opened.unwrap_or_else(|fault| Reply::fault(&fault, None))
-    }
-
     /// Ends a session (DELETE).
     #[must_use]
     pub fn end_session(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
@@ -549,14 +513,6 @@ impl Server {
             Some(id) if self.sessions.lock().end(id, &caller.name) => Reply::empty(204),
             Some(_) => Reply::fault(&Fault::unknown_session(), None),
         }
-    }
-
-    fn stream(&self, caller: &Caller, course: Course, is_modern: bool) -> Result<Reply, Fault> {
-        let place = self
-            .streams
-            .take(&caller.name, 0)
-            .map_err(|full| full.fault("event streams open", is_modern))?;
-        Ok(Reply::events(EventStream::quiet(course, place)))
     }
 
     fn seal(&self) -> Result<&Seal, Fault> {

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::feed::Lists;
 use super::revision::Revision;
 use super::schema::Method;
 use crate::service::Registry;
@@ -30,7 +31,11 @@ impl Offers {
     pub(super) fn has(self, method: Method) -> bool {
         match method {
             Method::ListPrompts | Method::GetPrompt => self.prompts,
-            Method::ListResources | Method::ListTemplates | Method::ReadResource => self.resources,
+            Method::ListResources
+            | Method::ListTemplates
+            | Method::ReadResource
+            | Method::Subscribe
+            | Method::Unsubscribe => self.resources,
             Method::Complete => self.completions,
             Method::Discover
             | Method::Initialize
@@ -42,15 +47,29 @@ impl Offers {
         }
     }
 
+    /// The lists that there are. Each may change.
+    pub(super) const fn lists(self) -> Lists {
+        let mut lists = Lists::TOOLS;
+        if self.prompts {
+            lists.add(Lists::PROMPTS);
+        }
+        if self.resources {
+            lists.add(Lists::RESOURCES);
+        }
+        lists
+    }
+
     /// The capabilities as a revision declares them.
     pub(super) fn capabilities(self, revision: Revision) -> Value {
         let mut object = Map::new();
-        object.insert("tools".to_owned(), json!({}));
+        let changes = json!({"listChanged": true});
+        object.insert("tools".to_owned(), changes.clone());
         if self.prompts {
-            object.insert("prompts".to_owned(), json!({}));
+            object.insert("prompts".to_owned(), changes);
         }
         if self.resources {
-            object.insert("resources".to_owned(), json!({}));
+            let subscribed = json!({"listChanged": true, "subscribe": true});
+            object.insert("resources".to_owned(), subscribed);
         }
         if self.completions && revision.declares_completions() {
             object.insert("completions".to_owned(), json!({}));

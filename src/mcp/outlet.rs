@@ -367,6 +367,7 @@ mod tests {
     use super::*;
     use crate::limits::ASKS_PER_SESSION_MAX;
     use crate::mcp::schema::Message;
+    use crate::service::Generations;
 
     struct Client {
         line: Arc<Line>,
@@ -377,7 +378,7 @@ mod tests {
 
     fn client(revision: Revision) -> Client {
         let (line, closing) = (Arc::<Line>::default(), Stop::new());
-        let peer = Arc::new(Peer::new(revision, None));
+        let peer = Arc::new(Peer::new(revision, None, Generations::default()));
         let session = revision.has_server_requests().then(|| Arc::clone(&peer));
         let outlet = Outlet::open(
             Arc::clone(&line),

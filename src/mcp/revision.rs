@@ -84,7 +84,11 @@ impl Revision {
     pub fn has(self, method: Method) -> bool {
         match method {
             Method::Discover | Method::Listen => self.is_modern(),
-            Method::Initialize | Method::Ping | Method::SetLogLevel => !self.is_modern(),
+            Method::Initialize
+            | Method::Ping
+            | Method::SetLogLevel
+            | Method::Subscribe
+            | Method::Unsubscribe => !self.is_modern(),
             Method::ListTools
             | Method::CallTool
             | Method::ListResources

@@ -34,6 +34,10 @@ pub enum Method {
     Complete,
     /// `subscriptions/listen`
     Listen,
+    /// `resources/subscribe`
+    Subscribe,
+    /// `resources/unsubscribe`
+    Unsubscribe,
 }
 
 impl Method {
@@ -54,6 +58,8 @@ impl Method {
             "prompts/get" => Self::GetPrompt,
             "completion/complete" => Self::Complete,
             "subscriptions/listen" => Self::Listen,
+            "resources/subscribe" => Self::Subscribe,
+            "resources/unsubscribe" => Self::Unsubscribe,
             _ => return None,
         })
     }

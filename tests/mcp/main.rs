@@ -10,6 +10,7 @@
 
 mod asker;
 mod bed;
+mod board;
 mod completion;
 mod fixture;
 mod front;
@@ -22,3 +23,4 @@ mod resources;
 mod schemas;
 mod shelf;
 mod streams;
+mod subscriptions;
