@@ -333,6 +333,22 @@ pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
+/// Seconds for which a client may carry the state of a call that asked something. After that it begins anew.
+pub const REQUEST_STATE_SECS: u64 = 300;
+
+/// Longest state of a call that a client carries, bytes of JSON. A longer one is a fault of the program.
+pub const REQUEST_STATE_MAX_BYTES: usize = 4 << 10;
+
+/// States of calls that change something which are remembered as used. With more, those made before the forgotten ones are refused
+/// as too old.
+pub const STATES_REMEMBERED_MAX: usize = 1_024;
+
+/// Questions that a call asks at once. More are a fault of the program.
+pub const QUESTIONS_MAX: usize = 8;
+
+/// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
+pub const ROUNDS_MAX: u8 = 8;
+
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
 

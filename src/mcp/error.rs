@@ -156,6 +156,14 @@ impl Fault {
         Self::new(code, "Resource not found").with_data(json!({"uri": uri}))
     }
 
+    /// The client did not declare what the answer needs: `required` is shaped like its capabilities.
+    pub(super) fn missing_capability(required: &Value) -> Self {
+        let message = "The answer needs a capability that the client does not declare.";
+        Self::new(Code::MissingCapability, message)
+            .with_status(400)
+            .with_data(json!({"requiredCapabilities": required}))
+    }
+
     /// What a service could not do, where there is no result that could tell it.
     pub(super) fn of_service(fault: &ToolFault) -> Self {
         let code = match fault.code {

@@ -2,8 +2,10 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod ask;
 mod attend;
 mod batch;
+mod call;
 mod completion;
 mod connection;
 mod content;
@@ -23,6 +25,7 @@ mod prompts;
 mod resources;
 mod revision;
 mod schema;
+mod seal;
 mod session;
 mod stream;
 mod tools;
@@ -59,6 +62,7 @@ use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
+use self::seal::Seal;
 use self::session::Sessions;
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
@@ -210,6 +214,8 @@ pub struct Server {
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
+    /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
+    seal: Result<Seal, getrandom::Error>,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -243,6 +249,7 @@ impl Server {
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
+            seal: Seal::new(),
             sessions: Arc::default(),
             hub: Arc::default(),
             streams: Places::new(Capacity {
@@ -427,7 +434,7 @@ impl Server {
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await,
+            Method::CallTool => call::call(self, request).await,
             Method::ListTools => tools::list(self, request),
             Method::ListResources => resources::list(self, request),
             Method::ListTemplates => resources::list_templates(self, request),
@@ -528,6 +535,15 @@ impl Server {
             Some(id) if self.sessions.lock().end(id, &caller.name) => Reply::empty(204),
             Some(_) => Reply::fault(&Fault::unknown_session(), None),
         }
+    }
+
+    fn seal(&self) -> Result<&Seal, Fault> {
+        self.seal.as_ref().map_err(|error| {
+            Fault::new(
+                Code::Internal,
+                format!("Nothing can be asked here: {error}."),
+            )
+        })
     }
 
     /// The session that a request names.

@@ -185,6 +185,12 @@ impl Revision {
         self >= Self::R2025_06_18
     }
 
+    /// Whether a question to a person says in which form it is to be put (2025-11-25, Elicitation).
+    #[must_use]
+    pub fn has_elicitation_modes(self) -> bool {
+        self >= Self::R2025_11_25
+    }
+
     /// Whether a session says once which log lines it wants; elsewhere each request says it for itself, and hears none unless it does.
     #[must_use]
     pub fn has_log_level_of_session(self) -> bool {

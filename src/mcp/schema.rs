@@ -131,6 +131,15 @@ pub(super) struct Params<'a> {
     pub(super) arguments: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) cursor: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "inputResponses",
+        deserialize_with = "present"
+    )]
+    pub(super) input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestState", deserialize_with = "present")]
+    pub(super) request_state: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "ref", deserialize_with = "present")]
     pub(super) reference: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]

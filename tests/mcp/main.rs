@@ -8,6 +8,7 @@
     reason = "helpers of tests fail loudly"
 )]
 
+mod asker;
 mod bed;
 mod board;
 mod completion;
@@ -16,6 +17,7 @@ mod fixture;
 mod front;
 mod legacy;
 mod modern;
+mod mrtr;
 mod pages;
 mod prompts;
 mod resources;
