@@ -5,6 +5,7 @@ mod answer;
 mod batch;
 mod error;
 mod ladder;
+mod outline;
 mod revision;
 mod schema;
 mod session;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use outline::{Outline, Sort};
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;

@@ -9,6 +9,7 @@
 )]
 
 mod bed;
+mod bridge;
 mod fixture;
 mod front;
 mod legacy;
