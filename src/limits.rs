@@ -352,6 +352,25 @@ pub const ROUNDS_MAX: u8 = 8;
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
 
+// Standard input and output. The bridge runs beside its one client, not on the box, and does not count to the box's memory.
+
+/// Longest message on one line, bytes: the longest body that a box takes. A longer line is thrown away as it comes, and answered with
+/// an error.
+pub const LINE_MAX_BYTES: usize = BODY_MAX_BYTES;
+
+/// Requests that a bridge carries at the same moment, event streams included. One more is answered with an error.
+pub const BRIDGE_REQUESTS_MAX: usize = 32;
+
+/// Longest message that a bridge takes from its box, bytes: several times the longest that a box sends. A longer one is answered with
+/// an error in its place.
+pub const BRIDGE_MESSAGE_MAX_BYTES: usize = 2 << 20;
+
+/// Messages that wait for a client to read them. With more, a bridge stops reading from its box.
+pub const BRIDGE_QUEUE_MAX: usize = 16;
+
+/// Subscriptions that a bridge renews when its box has forgotten the session. Further ones end with the session.
+pub const BRIDGE_SUBSCRIPTIONS_MAX: usize = 256;
+
 /// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
 pub const KEY_MAX_BYTES: usize = 256;
 

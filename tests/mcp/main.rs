@@ -11,6 +11,7 @@
 mod asker;
 mod bed;
 mod board;
+mod bridge;
 mod completion;
 mod connection;
 mod fixture;
