@@ -153,8 +153,52 @@ pub const WAITS_MAX: usize = 64;
 /// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
 pub const WAIT_MAX_SECS: u32 = 60;
 
+/// Watches of all callers, change groups under older names included. One more is refused as busy.
+pub const WATCHES_MAX: usize = 1_024;
+
+/// Watches of one caller. One more is refused as busy, with the names of those there are.
+pub const WATCHES_PER_CALLER_MAX: usize = 256;
+
+/// Controls of one watch: a mixer of a real design has 693. A watch over more is refused.
+pub const WATCH_CONTROLS_MAX: usize = 1_000;
+
+/// Controls of all watches, each counted once per watch. A watch that would pass it is refused as busy.
+pub const WATCHED_CONTROLS_MAX: usize = 8_192;
+
+/// Controls of all watches of one caller, counted likewise. A watch that would pass it is refused as busy.
+pub const WATCHED_CONTROLS_PER_CALLER_MAX: usize = 4_096;
+
+/// Most controls of a watch that is polled fast. A larger one goes at the usual pace, and its answers say so.
+pub const WATCH_FAST_MAX: usize = 64;
+
+/// Controls that watches keep polled fast, counted once per watch, out of [`FAST_CONTROLS_MAX`]: the rest is left for calls that end
+/// by themselves. A watch beyond it goes at the usual pace, and its answers say so.
+pub const WATCHES_FAST_MAX: usize = 384;
+
+/// Shortest and longest time, seconds, that a watch lives without being asked. Others are refused.
+pub const WATCH_TTL_SECS: std::ops::RangeInclusive<u32> = 10..=600;
+
+/// For how long a change group under an older name lives without being used: its slowest pace was an hour. Then it is forgotten.
+pub const GROUP_UNUSED_MAX: Duration = Duration::from_mins(65);
+
+/// Time after which the controls of a watch that nobody asked are not polled fast any more. The next question has them polled fast
+/// again.
+pub const WATCH_FAST_IDLE: Duration = Duration::from_mins(1);
+
+/// Time between two looks for watches that nobody asked for too long, while there are watches.
+pub const WATCH_SWEEP: Duration = Duration::from_secs(5);
+
+/// Meters read by one call of a tool.
+pub const METERS_READ_MAX: usize = 32;
+
+/// Longest time over which a call reads meters, seconds.
+pub const METERS_WINDOW_MAX_SECS: u32 = 30;
+
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
+
+/// Longest time that a change waits for the changes of other callers to the same Core. Then it is refused as busy, unsent.
+pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
 pub const CALL_TIMEOUT_SECS: u64 = 300;
@@ -248,6 +292,13 @@ pub const LINE_MESSAGES_MAX: usize = 32;
 /// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
+/// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
+pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;
+
+/// Bytes that wait there, answers to calls aside, which hold places among [`ATTENDED_MAX`].
+pub const CONNECTION_LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Progress notices of one call in a second, and at once. More are left out: what counts is the newest.
 pub const PROGRESS_PER_SECOND: u32 = 10;
 
@@ -317,7 +368,7 @@ pub const TASK_INPUT_SECS: u64 = 900;
 pub const TASK_POLL_MS: u64 = 1_000;
 
 /// Longest result of a task, bytes. A task with a longer one fails.
-pub const TASK_RESULT_MAX_BYTES: usize = 128 << 10;
+pub const TASK_RESULT_MAX_BYTES: usize = 64 << 10;
 
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
@@ -339,6 +390,9 @@ const SLOT_BYTES: usize = 100;
 /// Memory of sled beyond what it stores, bytes: 8 MiB of cache, and buffers that the writer's flushes keep this low.
 const DATABASE_BYTES: usize = 24 << 20;
 
+/// Memory of one control of a watch, bytes: both names at their longest, and what was last told of it.
+const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
+
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
@@ -358,6 +412,7 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
     + TASKS_MAX * TASK_RESULT_MAX_BYTES
     + STATES_REMEMBERED_MAX * STATE_BYTES;

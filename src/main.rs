@@ -5,6 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, value_parser};
@@ -14,6 +15,9 @@ use rackhand::base::secret::Secret;
 use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX};
 use rackhand::guard::Role;
 use rackhand::telemetry::logging;
+
+/// How long threads that still work may hold up the end of the process.
+const THREADS_END: Duration = Duration::from_secs(1);
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
 const EXIT_CONFIG: u8 = 78;
@@ -247,11 +251,11 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 generated: arguments.components.zip(arguments.controls_per),
                 data: arguments.data,
             };
-            runtime()?.block_on(demo::run(options, print))?;
+            block_on(demo::run(options, print))?;
         }
         Command::Simcore(arguments) => {
             logging::start("info")?;
-            runtime()?.block_on(simcore::run(arguments.into()))?;
+            block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
             let Some(mut config) = checked(&arguments.config) else {
@@ -261,7 +265,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 config.store.path = data;
             }
             logging::start(&config.log.level)?;
-            runtime()?.block_on(app::run(config))?;
+            block_on(app::run(config))?;
         }
         Command::Check { config: file } => {
             let Some(config) = checked(&file) else {
@@ -295,7 +299,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             if let Some(data) = data {
                 config.store.path = data;
             }
-            let said = runtime()?.block_on(trust::trust(
+            let said = block_on(trust::trust(
                 &config,
                 core.as_deref(),
                 fingerprint.as_deref(),
@@ -335,11 +339,15 @@ fn checked(file: &Path) -> Option<Config> {
     None
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs to the end on a runtime of its own. A thread that hangs in the system, say on a dead disk, does not keep the process.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("could not start the runtime")
+        .context("could not start the runtime")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_timeout(THREADS_END);
+    outcome
 }
 
 const fn on_or_off(on: bool) -> &'static str {

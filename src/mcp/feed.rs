@@ -160,6 +160,11 @@ impl Feed {
         self.state.lock().reader == reader
     }
 
+    /// Whether the request with this id opened it.
+    pub(super) fn is_of(&self, id: &str) -> bool {
+        matches!(&self.form, Form::Listen(own, _) if **own == *id)
+    }
+
     /// Ends the feed in good order.
     pub(super) fn end(&self) {
         self.state.lock().has_ended = true;

@@ -107,7 +107,7 @@ pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fa
     label(&mut opening, request.id);
     opening.extend_from_slice(b"}}");
     feed.open_with(opening);
-    Ok(Reading::new(feed, None, place))
+    Ok(Reading::new(feed, None, Some(place)))
 }
 
 /// `resources/subscribe`: the session hears when this resource changes.
@@ -170,7 +170,7 @@ impl Server {
                 sessions: Arc::clone(&self.sessions),
                 id,
             };
-            let reading = Reading::new(feed, Some(session), place);
+            let reading = Reading::new(feed, Some(session), Some(place));
             Ok(Reply::events(EventStream::of_feed(reading)))
         });
         opened.unwrap_or_else(|fault| Reply::fault(&fault, None))

@@ -7,6 +7,7 @@ mod attend;
 mod batch;
 mod call;
 mod completion;
+mod connection;
 mod content;
 mod error;
 mod feed;
@@ -42,6 +43,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use connection::{Connection, Outgoing, Overrun};
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
 pub use param_headers::ParamHeaders;
@@ -383,19 +385,7 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) =
-                    ladder::check(message, post.routing.as_ref(), self.offers)?;
-                if let (Method::CallTool, Some(routing)) = (method, &post.routing) {
-                    self.param_headers.check(message, routing)?;
-                }
-                Heading {
-                    id: Cow::Borrowed(id),
-                    revision,
-                    method,
-                    abilities: peer::abilities(message.meta.client_capabilities, revision),
-                    hears: Hears::of(&message.meta, revision)?,
-                    peer: None,
-                }
+                self.modern_heading(id, message, post.routing.as_ref())?
             }
             (Era::Modern, Kind::Notification) => {
                 return Ok(Understood::Answered(Reply::empty(202)));
@@ -418,6 +408,27 @@ impl Server {
             }
         };
         Ok(Understood::Request(heading))
+    }
+
+    /// A modern request; `routing` is `None` on transports without headers.
+    fn modern_heading<'a>(
+        &self,
+        id: &'a str,
+        message: &Message<'_>,
+        routing: Option<&Routing<'_>>,
+    ) -> Result<Heading<'a>, Fault> {
+        let (revision, method) = ladder::check(message, routing, self.offers)?;
+        if let (Method::CallTool, Some(routing)) = (method, routing) {
+            self.param_headers.check(message, routing)?;
+        }
+        Ok(Heading {
+            id: Cow::Borrowed(id),
+            revision,
+            method,
+            abilities: peer::abilities(message.meta.client_capabilities, revision),
+            hears: Hears::of(&message.meta, revision)?,
+            peer: None,
+        })
     }
 
     /// The table of handlers.
@@ -458,14 +469,8 @@ impl Server {
 
     /// `initialize`: opens a session.
     fn initialize(&self, id: &str, message: &Message<'_>, caller: &Caller) -> Result<Reply, Fault> {
-        let asked = message
-            .params
-            .protocol_version
-            .and_then(schema::text)
-            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
-        let revision = Revision::negotiate(&asked);
-        let seen = self.registry.generations();
-        let peer = Peer::new(revision, message.params.capabilities, seen);
+        let peer = self.agree(message, caller)?;
+        let welcome = self.welcome(id, peer.revision());
         let session = self
             .sessions
             .lock()
@@ -476,21 +481,38 @@ impl Server {
                     format!("No session can be opened: {error}."),
                 )
             })?;
+        Ok(Reply {
+            session: Some(session),
+            ..Reply::json(welcome)
+        })
+    }
+
+    /// Finds the revision that an `initialize` leads to, and notes what the client can do.
+    fn agree(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
+        let asked = message
+            .params
+            .protocol_version
+            .and_then(schema::text)
+            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
+        let revision = Revision::negotiate(&asked);
         let client: String = message
             .params
             .client_info
             .map(|info| info.get().chars().take(200).collect())
             .unwrap_or_default();
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
+        let seen = self.registry.generations();
+        Ok(Peer::new(revision, message.params.capabilities, seen))
+    }
+
+    /// The answer to `initialize`.
+    fn welcome(&self, id: &str, revision: Revision) -> Vec<u8> {
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
         answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
-        Ok(Reply {
-            session: Some(session),
-            ..Reply::json(answer.close(revision, &self.meta))
-        })
+        answer.close(revision, &self.meta)
     }
 
     fn discover(&self, request: &Request<'_>) -> Vec<u8> {

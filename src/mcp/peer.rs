@@ -136,6 +136,13 @@ impl Peer {
         })
     }
 
+    /// Cancels every request that runs.
+    pub(super) fn cancel_all(&self) {
+        for (_, stop) in &self.book.lock().running {
+            stop.cancel();
+        }
+    }
+
     /// What it hears of changes: of every list, and of the resources that it subscribes to. A list that changed before somebody listened
     /// counts as changed.
     pub(super) fn feed(

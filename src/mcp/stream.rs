@@ -36,7 +36,7 @@ pub(super) struct Reading {
     feed: Arc<Feed>,
     reader: u32,
     session: Option<OfSession>,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 /// The session that a stream belongs to, told when the stream ends: it is idle from then on.
@@ -48,7 +48,7 @@ pub(super) struct OfSession {
 
 impl Reading {
     /// Takes a feed over from whoever read it before.
-    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, place: Place) -> Self {
+    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, place: Option<Place>) -> Self {
         let reader = feed.attach();
         Self {
             feed,
@@ -56,6 +56,16 @@ impl Reading {
             session,
             _place: place,
         }
+    }
+
+    /// Whether the request with this id opened it.
+    pub(super) fn is_of(&self, id: &str) -> bool {
+        self.feed.is_of(id)
+    }
+
+    /// Ends it in good order.
+    pub(super) fn end(&self) {
+        self.feed.end();
     }
 
     /// The next message; `None` at the end.
@@ -99,7 +109,7 @@ impl EventStream {
     /// Ends the stream in good order: what closes it comes next. A call goes on to its result.
     pub fn end(&self) {
         if let Kind::Feed(reading) = &self.0 {
-            reading.feed.end();
+            reading.end();
         }
     }
 

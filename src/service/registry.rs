@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use jsonschema::Validator;
 use serde_json::Value;
 
-use super::arguments::{self, Problem};
+use super::arguments::{Arguments, Problem};
 use super::{
     Completed, Completion, Generations, Prompt, Resource, ResourceContents, ResourceTemplate,
     Service, Tool, ToolFault,
@@ -18,7 +17,7 @@ use crate::guard::Caller;
 pub struct Registered {
     tool: Tool,
     service: Arc<dyn Service>,
-    validator: Validator,
+    arguments: Arguments,
     is_listed: bool,
 }
 
@@ -46,7 +45,7 @@ impl Registered {
     /// # Errors
     /// What is wrong, in the order in which it was found, at most [`crate::limits::PROBLEMS_MAX`] problems.
     pub fn check(&self, arguments: &Value) -> Result<(), Vec<Problem>> {
-        arguments::check(&self.validator, &self.tool.input_schema, arguments)
+        self.arguments.check(arguments)
     }
 }
 
@@ -248,8 +247,14 @@ impl Registry {
         service: &Arc<dyn Service>,
         is_listed: bool,
     ) -> Result<(), RegistryError> {
-        compile(tool.name, "output", &tool.output_schema)?;
-        let validator = compile(tool.name, "input", &tool.input_schema)?;
+        must_be_object(tool.name, "output", &tool.output_schema)?;
+        must_be_object(tool.name, "input", &tool.input_schema)?;
+        let arguments =
+            Arguments::new(&tool.input_schema).map_err(|problem| RegistryError::BadSchema {
+                tool: tool.name,
+                which: "input",
+                problem,
+            })?;
         let index = self.tools.len();
         if self.tools_by_name.insert(tool.name, index).is_some() {
             return Err(RegistryError::NameTwice(tool.name));
@@ -257,7 +262,7 @@ impl Registry {
         self.tools.push(Registered {
             tool: tool.clone(),
             service: Arc::clone(service),
-            validator,
+            arguments,
             is_listed,
         });
         Ok(())
@@ -289,18 +294,17 @@ impl Registry {
     }
 }
 
-fn compile(
+fn must_be_object(
     tool: &'static str,
     which: &'static str,
     schema: &Value,
-) -> Result<Validator, RegistryError> {
-    let bad = |problem: String| RegistryError::BadSchema {
+) -> Result<(), RegistryError> {
+    if schema.get("type").and_then(Value::as_str) == Some("object") {
+        return Ok(());
+    }
+    Err(RegistryError::BadSchema {
         tool,
         which,
-        problem,
-    };
-    if schema.get("type").and_then(Value::as_str) != Some("object") {
-        return Err(bad("its type is not \"object\"".to_owned()));
-    }
-    jsonschema::draft202012::new(schema).map_err(|error| bad(error.to_string()))
+        problem: "its type is not \"object\"".to_owned(),
+    })
 }

@@ -13,4 +13,5 @@ mod clients;
 mod designs;
 mod outage;
 mod size;
+mod watches;
 mod writes;

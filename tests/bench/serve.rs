@@ -105,11 +105,7 @@ fn product(stop: &Stop, tasks: &mut JoinSet<&'static str>) -> Result<Server> {
         stop.clone(),
         tasks,
     );
-    let core = Core {
-        name: "hall".into(),
-        link,
-        mirror,
-    };
+    let core = Core::new("hall".into(), link, mirror);
     let policy =
         Policy::new(&SafetyConfig::default()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let services: [Arc<dyn Service>; 1] =

@@ -12,6 +12,7 @@ mod asker;
 mod bed;
 mod board;
 mod completion;
+mod connection;
 mod fixture;
 mod front;
 mod jobs;
