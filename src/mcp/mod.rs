@@ -29,6 +29,7 @@ mod schema;
 mod seal;
 mod session;
 mod stream;
+mod tasks;
 mod tools;
 
 use std::any::Any;
@@ -218,6 +219,7 @@ pub struct Server {
     meta: String,
     /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
     seal: Result<Seal, getrandom::Error>,
+    tasks: Arc<tasks::Table>,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -241,6 +243,8 @@ impl Server {
     /// The services contradict each other, or a schema is wrong: faults of the program.
     pub fn new(services: &[Arc<dyn Service>], info: ServerInfo) -> Result<Self, RegistryError> {
         let registry = Registry::new(services)?;
+        let (tasks, hub) = (Arc::<tasks::Table>::default(), Arc::<Hub>::default());
+        hub.set_task_source(Arc::<tasks::Table>::clone(&tasks));
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
@@ -252,8 +256,9 @@ impl Server {
             info: named,
             instructions: info.instructions,
             seal: Seal::new(),
+            tasks,
             sessions: Arc::default(),
-            hub: Arc::default(),
+            hub,
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,
@@ -429,7 +434,11 @@ impl Server {
     }
 
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        method: Method,
+    ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
@@ -444,6 +453,9 @@ impl Server {
             Method::ListPrompts => prompts::list(self, request),
             Method::GetPrompt => prompts::get(self, request).await,
             Method::Complete => completion::complete(self, request),
+            Method::GetTask => tasks::get(self, request),
+            Method::UpdateTask => tasks::update(self, request),
+            Method::CancelTask => tasks::cancel(self, request),
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),

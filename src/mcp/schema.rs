@@ -32,6 +32,12 @@ pub enum Method {
     GetPrompt,
     /// `completion/complete`
     Complete,
+    /// `tasks/get`
+    GetTask,
+    /// `tasks/update`
+    UpdateTask,
+    /// `tasks/cancel`
+    CancelTask,
     /// `subscriptions/listen`
     Listen,
     /// `resources/subscribe`
@@ -57,6 +63,9 @@ impl Method {
             "prompts/list" => Self::ListPrompts,
             "prompts/get" => Self::GetPrompt,
             "completion/complete" => Self::Complete,
+            "tasks/get" => Self::GetTask,
+            "tasks/update" => Self::UpdateTask,
+            "tasks/cancel" => Self::CancelTask,
             "subscriptions/listen" => Self::Listen,
             "resources/subscribe" => Self::Subscribe,
             "resources/unsubscribe" => Self::Unsubscribe,
