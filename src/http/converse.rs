@@ -2,6 +2,7 @@
 //! taken out of hyper, whose buffers would cost more than all the rest of an idle stream.
 
 use std::convert::Infallible;
+use std::error::Error as StdError;
 use std::future::{pending, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper::{Response, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -31,6 +33,9 @@ pub(super) struct Taken {
     pub(super) is_chunked: bool,
     pub(super) lasting: Lasting,
 }
+
+/// A connection in the hands of hyper.
+type Http<S, F> = http1::Connection<TokioIo<Socket<S>>, F>;
 
 /// How the HTTP part of a connection ended.
 enum Ended {
@@ -103,14 +108,24 @@ pub(super) async fn converse<S>(
         Ended::Over(Ok(())) => {}
         Ended::Over(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
         Ended::Taken(taken) => {
-            let parts = connection.into_parts();
-            let (socket, read) = (parts.io.into_inner(), parts.read_buf);
-            drop((parts.service, seat));
+            let (socket, read) = apart(*connection);
+            drop(seat);
             if let Err(error) = lasting::carry(&front, socket, read, taken, &stop).await {
                 tracing::debug!(%peer, %error, "a stream broke");
             }
         }
     }
+}
+
+/// Takes the socket out of hyper, with what it has read ahead. Boxed, so that it is small wherever it is handed on.
+fn apart<S, F>(connection: Http<S, F>) -> (Box<Socket<S>>, Bytes)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: HttpService<Incoming, ResBody = Body>,
+    F::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let parts = connection.into_parts();
+    (Box::new(parts.io.into_inner()), parts.read_buf)
 }
 
 /// The head of a response as HTTP/1.1 writes it.

@@ -102,7 +102,7 @@ impl Source {
 /// Carries a stream to its end.
 pub(super) async fn carry<S>(
     front: &Front,
-    mut socket: Socket<S>,
+    mut socket: Box<Socket<S>>,
     read: Bytes,
     taken: Taken,
     stop: &Stop,
@@ -131,7 +131,7 @@ where
 }
 
 async fn pour<S>(
-    mut socket: Socket<S>,
+    mut socket: Box<Socket<S>>,
     mut source: Source,
     mut pass: Pass,
     is_chunked: bool,

@@ -102,7 +102,7 @@ enum End {
 /// Carries a WebSocket to its end. `read` is what came behind the request already.
 pub(super) async fn carry<S>(
     front: &Front,
-    socket: Socket<S>,
+    socket: Box<Socket<S>>,
     read: Bytes,
     opening: Box<Opening>,
     stop: &Stop,
@@ -151,7 +151,7 @@ where
 }
 
 async fn talk<S>(
-    websocket: &mut WebSocketStream<Socket<S>>,
+    websocket: &mut WebSocketStream<Box<Socket<S>>>,
     connection: Connection,
     mut outgoing: Outgoing,
     mut pass: Pass,
@@ -220,7 +220,7 @@ where
 
 /// The next message, once the client has read enough of what was said.
 async fn next<S>(
-    websocket: &mut WebSocketStream<Socket<S>>,
+    websocket: &mut WebSocketStream<Box<Socket<S>>>,
     way_in: Option<&Connection>,
 ) -> Option<Result<Message, Error>>
 where

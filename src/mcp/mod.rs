@@ -2,8 +2,10 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod ask;
 mod attend;
 mod batch;
+mod call;
 mod completion;
 mod connection;
 mod content;
@@ -15,6 +17,7 @@ mod line;
 mod listen;
 mod offers;
 mod outlet;
+mod outline;
 mod page;
 mod param_headers;
 mod peer;
@@ -23,8 +26,10 @@ mod prompts;
 mod resources;
 mod revision;
 mod schema;
+mod seal;
 mod session;
 mod stream;
+mod tasks;
 mod tools;
 
 use std::any::Any;
@@ -42,6 +47,7 @@ use tokio_util::task::TaskTracker;
 pub use connection::{Connection, Outgoing, Overrun};
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use outline::{Outline, Sort};
 pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
@@ -59,6 +65,7 @@ use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
+use self::seal::Seal;
 use self::session::Sessions;
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
@@ -210,6 +217,9 @@ pub struct Server {
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
+    /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
+    seal: Result<Seal, getrandom::Error>,
+    tasks: Arc<tasks::Table>,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -233,6 +243,8 @@ impl Server {
     /// The services contradict each other, or a schema is wrong: faults of the program.
     pub fn new(services: &[Arc<dyn Service>], info: ServerInfo) -> Result<Self, RegistryError> {
         let registry = Registry::new(services)?;
+        let (tasks, hub) = (Arc::<tasks::Table>::default(), Arc::<Hub>::default());
+        hub.set_task_source(Arc::<tasks::Table>::clone(&tasks));
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
@@ -243,8 +255,10 @@ impl Server {
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
+            seal: Seal::new(),
+            tasks,
             sessions: Arc::default(),
-            hub: Arc::default(),
+            hub,
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,
@@ -420,14 +434,18 @@ impl Server {
     }
 
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        method: Method,
+    ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await,
+            Method::CallTool => call::call(self, request).await,
             Method::ListTools => tools::list(self, request),
             Method::ListResources => resources::list(self, request),
             Method::ListTemplates => resources::list_templates(self, request),
@@ -435,6 +453,9 @@ impl Server {
             Method::ListPrompts => prompts::list(self, request),
             Method::GetPrompt => prompts::get(self, request).await,
             Method::Complete => completion::complete(self, request),
+            Method::GetTask => tasks::get(self, request),
+            Method::UpdateTask => tasks::update(self, request),
+            Method::CancelTask => tasks::cancel(self, request),
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),
@@ -528,6 +549,15 @@ impl Server {
             Some(id) if self.sessions.lock().end(id, &caller.name) => Reply::empty(204),
             Some(_) => Reply::fault(&Fault::unknown_session(), None),
         }
+    }
+
+    fn seal(&self) -> Result<&Seal, Fault> {
+        self.seal.as_ref().map_err(|error| {
+            Fault::new(
+                Code::Internal,
+                format!("Nothing can be asked here: {error}."),
+            )
+        })
     }
 
     /// The session that a request names.

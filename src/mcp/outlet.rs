@@ -237,10 +237,6 @@ impl Outlet {
 
     /// Sends the client a request and waits for its answer: the result as the client wrote it, which is hostile input. To drop the
     /// future takes the request back.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for handlers that put questions to a person")
-    )]
     pub(super) async fn ask(&self, method: &str, params: &Value) -> Result<Value, AskFault> {
         let (Some(open), true) = (&self.0, self.can_ask()) else {
             return Err(AskFault::NotAvailable);

@@ -8,14 +8,18 @@
     reason = "helpers of tests fail loudly"
 )]
 
+mod asker;
 mod bed;
 mod board;
+mod bridge;
 mod completion;
 mod connection;
 mod fixture;
 mod front;
+mod jobs;
 mod legacy;
 mod modern;
+mod mrtr;
 mod pages;
 mod prompts;
 mod resources;
@@ -24,4 +28,5 @@ mod shelf;
 mod sse;
 mod streams;
 mod subscriptions;
+mod tasks;
 mod websocket;
