@@ -14,6 +14,7 @@ mod older;
 mod poll_watch;
 mod read_meters;
 mod resolve;
+mod resources;
 mod schema;
 mod search;
 mod set_controls;
@@ -41,9 +42,12 @@ use tokio::time::timeout;
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
-use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use super::{
+    Effect, FaultCode, Generations, Resource, ResourceContents, ResourceTemplate, Service, Step,
+    Tool, ToolAnswer, ToolCall, ToolFault,
+};
 use crate::base::shutdown::Stop;
-use crate::guard::Scope;
+use crate::guard::{Caller, Scope};
 use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
 use crate::link::Link;
 use crate::safety::Policy;
@@ -71,6 +75,7 @@ pub struct QsysService {
     /// Calls that wait for a change.
     waits: Semaphore,
     watches: Watches,
+    lookups: resources::Lookups,
 }
 
 impl fmt::Debug for QsysService {
@@ -142,6 +147,7 @@ impl QsysService {
             older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
             waits: Semaphore::new(WAITS_MAX),
             watches: Watches::default(),
+            lookups: resources::Lookups::default(),
         }
     }
 
@@ -260,6 +266,34 @@ impl Service for QsysService {
 
     fn older_names(&self) -> &[Tool] {
         &self.older_names
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        resources::list(self)
+    }
+
+    fn resource_templates(&self) -> &[ResourceTemplate] {
+        resources::templates(self.cores.len() > 1)
+    }
+
+    fn read_resource<'a>(
+        &'a self,
+        uri: &'a str,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Option<ResourceContents>, ToolFault>> {
+        Box::pin(resources::read(self, uri, caller))
+    }
+
+    fn resource_stamp(&self, uri: &str) -> Option<u64> {
+        resources::stamp(self, uri)
+    }
+
+    fn generations(&self) -> Generations {
+        let designs = self.cores.iter().map(|core| core.mirror.generation());
+        Generations {
+            resources: designs.fold(0, u64::wrapping_add),
+            ..Generations::default()
+        }
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
