@@ -55,6 +55,7 @@ pub mod config;
 pub mod docs {
     #![doc = include_str!("docs/first-steps.md")]
     #![doc = include_str!("docs/tools.md")]
+    #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/stdio.md")]
@@ -65,6 +66,8 @@ pub mod docs {
         include_str!("docs/first-steps.md"),
         "\n\n",
         include_str!("docs/tools.md"),
+        "\n\n",
+        include_str!("docs/older-names.md"),
         "\n\n",
         include_str!("docs/safety.md"),
         "\n\n",

@@ -153,17 +153,68 @@ pub const WAITS_MAX: usize = 64;
 /// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
 pub const WAIT_MAX_SECS: u32 = 60;
 
+/// Watches of all callers, change groups under older names included. One more is refused as busy.
+pub const WATCHES_MAX: usize = 1_024;
+
+/// Watches of one caller. One more is refused as busy, with the names of those there are.
+pub const WATCHES_PER_CALLER_MAX: usize = 256;
+
+/// Controls of one watch: a mixer of a real design has 693. A watch over more is refused.
+pub const WATCH_CONTROLS_MAX: usize = 1_000;
+
+/// Controls of all watches, each counted once per watch. A watch that would pass it is refused as busy.
+pub const WATCHED_CONTROLS_MAX: usize = 8_192;
+
+/// Controls of all watches of one caller, counted likewise. A watch that would pass it is refused as busy.
+pub const WATCHED_CONTROLS_PER_CALLER_MAX: usize = 4_096;
+
+/// Most controls of a watch that is polled fast. A larger one goes at the usual pace, and its answers say so.
+pub const WATCH_FAST_MAX: usize = 64;
+
+/// Controls that watches keep polled fast, counted once per watch, out of [`FAST_CONTROLS_MAX`]: the rest is left for calls that end
+/// by themselves. A watch beyond it goes at the usual pace, and its answers say so.
+pub const WATCHES_FAST_MAX: usize = 384;
+
+/// Shortest and longest time, seconds, that a watch lives without being asked. Others are refused.
+pub const WATCH_TTL_SECS: std::ops::RangeInclusive<u32> = 10..=600;
+
+/// For how long a change group under an older name lives without being used: its slowest pace was an hour. Then it is forgotten.
+pub const GROUP_UNUSED_MAX: Duration = Duration::from_mins(65);
+
+/// Time after which the controls of a watch that nobody asked are not polled fast any more. The next question has them polled fast
+/// again.
+pub const WATCH_FAST_IDLE: Duration = Duration::from_mins(1);
+
+/// Time between two looks for watches that nobody asked for too long, while there are watches.
+pub const WATCH_SWEEP: Duration = Duration::from_secs(5);
+
+/// Meters read by one call of a tool.
+pub const METERS_READ_MAX: usize = 32;
+
+/// Longest time over which a call reads meters, seconds.
+pub const METERS_WINDOW_MAX_SECS: u32 = 30;
+
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
+
+/// Longest time that a change waits for the changes of other callers to the same Core. Then it is refused as busy, unsent.
+pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
 
 /// Longest time for one call of a tool, seconds. A read is then answered busy, a write with an unknown outcome.
 pub const CALL_TIMEOUT_SECS: u64 = 300;
 
-/// Tools on one page of a list.
-pub const TOOLS_PAGE: usize = 50;
+/// Entries on one page of a list: tools, prompts, resources, templates.
+pub const LIST_PAGE: usize = 50;
 
-/// For how long a client may keep the list of tools, milliseconds. It changes with the program or the key only.
+/// Values that complete an argument, in one answer: the most that MCP allows. More are counted and left out.
+pub const COMPLETIONS_MAX: usize = 100;
+
+/// For how long a client may keep a list, milliseconds. It changes with the program, the key or the design, and who subscribed is
+/// told sooner.
 pub const LIST_CACHE_MS: u32 = 300_000;
+
+/// For how long a client may keep a resource that changes with the program alone, milliseconds. Any other is read anew each time.
+pub const STATIC_CACHE_MS: u32 = 3_600_000;
 
 /// For how long a client may keep what `server/discover` said, milliseconds.
 pub const DISCOVER_CACHE_MS: u32 = 300_000;
@@ -216,14 +267,87 @@ pub const SESSIONS_PER_CALLER_MAX: usize = 1_024;
 /// Seconds after which an idle MCP session ends. Its client is answered 404 and opens a new one by itself.
 pub const SESSION_IDLE_SECS: u64 = 3_600;
 
+/// Requests of one session under way that the client can take back. One more is answered 429 with `Retry-After`.
+pub const RUNNING_PER_SESSION_MAX: usize = 64;
+
+/// Questions to the client of one session without an answer. One more is not put.
+pub const ASKS_PER_SESSION_MAX: usize = 16;
+
+/// Seconds that a person has for the answer to a question. Then the call goes on as if nobody were there.
+pub const ASK_TIMEOUT_SECS: u64 = 240;
+
+/// Calls under way that may speak before their answer; those of sessions outlive their connection. One more is answered 503 with
+/// `Retry-After`.
+pub const ATTENDED_MAX: usize = 256;
+
+/// Of these, calls of one caller. One more is answered 429 with `Retry-After`.
+pub const ATTENDED_PER_CALLER_MAX: usize = 128;
+
+/// Bytes of their bodies. A body that would pass it is answered 503 with `Retry-After`.
+pub const ATTENDED_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that wait for the reader of one call. Progress and log lines beyond it are left out.
+pub const LINE_MESSAGES_MAX: usize = 32;
+
+/// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
+pub const LINE_BYTES_MAX: usize = 16 << 10;
+
+/// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
+/// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
+pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;
+
+/// Bytes that wait there, answers to calls aside, which hold places among [`ATTENDED_MAX`].
+pub const CONNECTION_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Progress notices of one call in a second, and at once. More are left out: what counts is the newest.
+pub const PROGRESS_PER_SECOND: u32 = 10;
+
+/// Log lines of one call in a second, and at once. More are left out.
+pub const LOG_LINES_PER_SECOND: u32 = 20;
+
 /// Event streams at the same moment. One more is answered 503 with `Retry-After`.
 pub const STREAMS_MAX: usize = 512;
 
 /// Event streams of one caller at the same moment. One more is answered 429 with `Retry-After`.
 pub const STREAMS_PER_CALLER_MAX: usize = 128;
 
+/// Subscriptions to resources and tasks on one stream. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_STREAM_MAX: usize = 256;
+
+/// Subscriptions of one caller, over all streams. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_CALLER_MAX: usize = 2_048;
+
+/// Subscriptions of all callers: each resource among them is looked at every [`RESOURCE_LOOK_INTERVAL`]. More are not acknowledged, or
+/// refused.
+pub const SUBSCRIPTIONS_MAX: usize = 8_192;
+
+/// Bytes of their names. More are not acknowledged, or refused.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1 << 20;
+
+/// Longest URI that can be subscribed to, bytes: two names of a Core, each byte escaped. A longer one is none of a resource here.
+pub const URI_MAX_BYTES: usize = 2_048;
+
+/// Time between two looks at what somebody subscribed to. What changes more often is told once.
+pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
+
+/// Seconds for which a client may carry the state of a call that asked something. After that it begins anew.
+pub const REQUEST_STATE_SECS: u64 = 300;
+
+/// Longest state of a call that a client carries, bytes of JSON. A longer one is a fault of the program.
+pub const REQUEST_STATE_MAX_BYTES: usize = 4 << 10;
+
+/// States of calls that change something which are remembered as used. With more, those made before the forgotten ones are refused
+/// as too old.
+pub const STATES_REMEMBERED_MAX: usize = 1_024;
+
+/// Questions that a call asks at once. More are a fault of the program.
+pub const QUESTIONS_MAX: usize = 8;
+
+/// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
+pub const ROUNDS_MAX: u8 = 8;
 
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
@@ -264,6 +388,9 @@ const SLOT_BYTES: usize = 100;
 /// Memory of sled beyond what it stores, bytes: 8 MiB of cache, and buffers that the writer's flushes keep this low.
 const DATABASE_BYTES: usize = 24 << 20;
 
+/// Memory of one control of a watch, bytes: both names at their longest, and what was last told of it.
+const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
+
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
@@ -280,6 +407,7 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.

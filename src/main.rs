@@ -280,11 +280,11 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 generated: arguments.components.zip(arguments.controls_per),
                 data: arguments.data,
             };
-            runtime()?.block_on(demo::run(options, print))?;
+            block_on(demo::run(options, print))?;
         }
         Command::Simcore(arguments) => {
             logging::start("info")?;
-            runtime()?.block_on(simcore::run(arguments.into()))?;
+            block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
             let Some(mut config) = checked(&arguments.config) else {
@@ -294,7 +294,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 config.store.path = data;
             }
             logging::start(&config.log.level)?;
-            runtime()?.block_on(app::run(config))?;
+            block_on(app::run(config))?;
         }
         Command::Stdio(arguments) => {
             logging::start(&arguments.log)?;
@@ -308,11 +308,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 key,
                 fingerprint: arguments.fingerprint,
             };
-            let runtime = runtime()?;
-            let ended = runtime.block_on(stdio::bridge(options));
-            // Standard input is read in a thread that waits for a line that may never come.
-            runtime.shutdown_background();
-            ended?;
+            block_on(stdio::bridge(options))?;
         }
         Command::Check { config: file } => {
             let Some(config) = checked(&file) else {
@@ -346,7 +342,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             if let Some(data) = data {
                 config.store.path = data;
             }
-            let said = runtime()?.block_on(trust::trust(
+            let said = block_on(trust::trust(
                 &config,
                 core.as_deref(),
                 fingerprint.as_deref(),
@@ -386,11 +382,16 @@ fn checked(file: &Path) -> Option<Config> {
     None
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Runs to the end on a runtime of its own. A thread that hangs in the system, on a dead disk or on standard input, does not keep
+/// the process.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("could not start the runtime")
+        .context("could not start the runtime")?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
 }
 
 const fn on_or_off(on: bool) -> &'static str {

@@ -16,6 +16,9 @@ const VERSION: u32 = 1;
 /// Longest file that is read, bytes: room for every Core of a box many times over.
 const FILE_MAX_BYTES: u64 = 64 << 10;
 
+/// Stands for a pin that is lost: no certificate has it.
+const LOST: &str = "lost";
+
 /// The identity file of a data folder: small, private, replaced whole.
 ///
 /// It is read anew at each question, which are rare, so that `rackhand core trust` in another process is seen at once.
@@ -31,6 +34,9 @@ struct Contents {
     /// SHA-256 of the certificate, hex, by the Core's address as configured.
     #[serde(default)]
     pins: BTreeMap<String, String>,
+    /// Pins were lost with a damaged file: a Core without one is not trusted at first sight, until a person accepts it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    has_lost_pins: bool,
 }
 
 /// Why the identity file cannot be used.
@@ -46,7 +52,7 @@ pub(super) enum IdentityError {
         source: io::Error,
     },
     /// The file is not what this program writes.
-    #[error("identity file {} is damaged: move it away and accept the Cores' certificates again", path.display())]
+    #[error("identity file {} is damaged: accept each Core's certificate again with `rackhand core trust`", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -62,37 +68,44 @@ pub(super) enum IdentityError {
 }
 
 impl Identity {
-    /// The identity file of a data folder; it need not exist yet.
-    ///
-    /// # Errors
-    ///
-    /// The file is there and cannot be used: then nothing may be trusted.
-    pub(super) fn open(data: &Path) -> Result<Self, IdentityError> {
-        let identity = Self {
+    /// The identity file of a data folder; it need not exist yet. One that cannot be used keeps nobody from starting: until it is
+    /// mended no certificate is trusted, and what was seen before is served as stale.
+    pub(super) fn open(data: &Path) -> Self {
+        Self {
             path: data.join("identity.json"),
             writing: Mutex::new(()),
-        };
-        identity.read()?;
-        Ok(identity)
+        }
     }
 
-    /// The pinned fingerprint of a Core, lower-case hex.
+    /// The pinned fingerprint of a Core, lower-case hex; [`LOST`] if there was one that is lost.
     ///
     /// # Errors
     ///
     /// The file is there and cannot be used: then nothing is trusted.
     pub(super) fn pin_of(&self, address: &str) -> Result<Option<String>, IdentityError> {
-        Ok(self.read()?.pins.remove(address))
+        let mut contents = self.read()?;
+        let lost = contents.has_lost_pins.then(|| LOST.to_owned());
+        Ok(contents.pins.remove(address).or(lost))
     }
 
-    /// Pins a fingerprint for a Core.
+    /// Pins a fingerprint for a Core. A damaged file is moved aside for it, and the pins of all others count as lost.
     ///
     /// # Errors
     ///
     /// The file cannot be read or replaced; the old pin holds then.
     pub(super) fn set_pin(&self, address: &str, fingerprint: &str) -> Result<(), IdentityError> {
         let _one_at_a_time = self.writing.lock();
-        let mut contents = self.read()?;
+        let mut contents = match self.read() {
+            Err(IdentityError::Damaged { path }) => {
+                fs::rename(&path, path.with_extension("json.damaged"))
+                    .map_err(|source| self.io(source))?;
+                Contents {
+                    has_lost_pins: true,
+                    ..Contents::default()
+                }
+            }
+            read => read?,
+        };
         contents.version = VERSION;
         contents
             .pins
@@ -133,11 +146,11 @@ impl Identity {
 }
 
 impl FingerprintStore for Identity {
-    /// A file that became unreadable while the process ran yields a pin that no certificate has: nothing is trusted then.
+    /// A file that cannot be used yields a pin that no certificate has: nothing is trusted then.
     fn pinned(&self, address: &str) -> Option<String> {
         self.pin_of(address).unwrap_or_else(|fault| {
-            tracing::error!("{fault}: no certificate is trusted until it is mended");
-            Some("unreadable".to_owned())
+            tracing::error!("{fault}. Until then no certificate is trusted");
+            Some(LOST.to_owned())
         })
     }
 
@@ -153,10 +166,7 @@ mod tests {
     #[test]
     fn a_pin_is_kept_and_seen_by_another_process() {
         let folder = tempfile::tempdir().unwrap();
-        let (ours, theirs) = (
-            Identity::open(folder.path()).unwrap(),
-            Identity::open(folder.path()).unwrap(),
-        );
+        let (ours, theirs) = (Identity::open(folder.path()), Identity::open(folder.path()));
         assert_eq!(ours.pin_of("core").unwrap(), None);
         ours.set_pin("core", "AB12").unwrap();
         theirs.set_pin("other", "cd34").unwrap();
@@ -165,16 +175,30 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_newer_file_trusts_nothing_and_says_so() {
+    fn a_damaged_file_trusts_nothing_until_a_person_accepts_each_core_again() {
         let folder = tempfile::tempdir().unwrap();
-        let identity = Identity::open(folder.path()).unwrap();
+        let identity = Identity::open(folder.path());
         fs::write(folder.path().join("identity.json"), "{").unwrap();
         assert!(matches!(
             identity.pin_of("core"),
             Err(IdentityError::Damaged { .. })
         ));
-        assert!(identity.set_pin("core", "ab").is_err());
+        assert_eq!(identity.pinned("core").as_deref(), Some(LOST));
+        identity.set_pin("core", "ab").unwrap();
+        assert_eq!(identity.pinned("core").as_deref(), Some("ab"));
+        assert_eq!(identity.pinned("other").as_deref(), Some(LOST));
+        identity.set_pin("other", "cd").unwrap();
+        assert_eq!(identity.pinned("other").as_deref(), Some("cd"));
+        assert!(folder.path().join("identity.json.damaged").exists());
+    }
+
+    #[test]
+    fn a_newer_file_trusts_nothing_and_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = Identity::open(folder.path());
         fs::write(folder.path().join("identity.json"), r#"{"version":2}"#).unwrap();
+        assert_eq!(identity.pinned("core").as_deref(), Some(LOST));
+        assert!(identity.set_pin("core", "ab").is_err());
         assert!(matches!(
             identity.pin_of("core"),
             Err(IdentityError::Newer { found: 2, .. })

@@ -169,7 +169,7 @@ impl Running {
         stop: Stop,
     ) -> anyhow::Result<Self> {
         let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
-        let identity = Arc::new(Identity::open(&config.store.path)?);
+        let identity = Arc::new(Identity::open(&config.store.path));
         let mut parts = Parts::default();
 
         let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
@@ -190,11 +190,7 @@ impl Running {
                 parts.stop_links.clone(),
                 &mut parts.links,
             );
-            cores.push(Core {
-                name: core.name.as_str().into(),
-                link,
-                mirror,
-            });
+            cores.push(Core::new(core.name.as_str().into(), link, mirror));
         }
 
         let health = Arc::new(Health::new(
@@ -203,12 +199,19 @@ impl Running {
             store_status.clone(),
             stop.clone(),
         ));
-        let services: [Arc<dyn Service>; 1] = [Arc::new(QsysService::new(cores, policy))];
-        let server = Server::new(&services, server_info())?;
+        let qsys = Arc::new(QsysService::new(cores, policy));
+        parts
+            .http
+            .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
+        let services: [Arc<dyn Service>; 1] = [qsys];
+        let server = Arc::new(Server::new(&services, server_info())?);
         let guard = Arc::new(guard);
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
+        parts
+            .http
+            .spawn(Arc::clone(&server).keep(parts.stop_http.clone()));
         let limits = Limits {
             connections: config.listen.connections_max,
             ..Limits::default()
@@ -222,7 +225,7 @@ impl Running {
                 .chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::new(server), guard, health, origins, limits);
+        let front = Front::new(server, guard, health, origins, limits);
         Ok(Self {
             front: Arc::new(front),
             parts,

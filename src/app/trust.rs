@@ -33,7 +33,7 @@ pub async fn trust(
     let data = &config.store.path;
     file::make_private_folder(data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
-    let identity = Arc::new(Identity::open(data)?);
+    let identity = Arc::new(Identity::open(data));
     let addresses = secrets::link_config(core, config, &identity)?.addresses;
     let mut said = Vec::new();
     for address in addresses {

@@ -12,7 +12,7 @@ use super::body::{Body, BodyFault, BodyLimits};
 use super::reply::{self, Refused};
 use super::route::Route;
 use crate::guard::Caller;
-use crate::mcp::{Field, Post, Reply, ReplyBody, Revision, Routing};
+use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -74,7 +74,8 @@ async fn post(
             None,
         ));
     }
-    if !accepts(headers).json {
+    let accepted = accepts(headers);
+    if !accepted.json {
         return Err((
             406,
             "Send `Accept: application/json, text/event-stream`.",
@@ -109,6 +110,7 @@ async fn post(
         body: &body.bytes,
         routing: Some(routing(headers)),
         caller,
+        accepts_events: accepted.events,
     };
     Ok(front.server.post(post).await)
 }
@@ -159,12 +161,19 @@ fn respond(reply: Reply) -> Response<Body> {
     response
 }
 
+impl ParamHeaders for HeaderMap {
+    fn field(&self, name: &str) -> Field<'_> {
+        HeaderName::from_bytes(name.as_bytes()).map_or(Field::Absent, |name| field(self, &name))
+    }
+}
+
 fn routing(headers: &HeaderMap) -> Routing<'_> {
     Routing {
         version: field(headers, &VERSION),
         method: field(headers, &METHOD),
         name: field(headers, &NAME),
         session: field(headers, &SESSION),
+        params: Some(headers),
     }
 }
 

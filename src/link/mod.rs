@@ -110,6 +110,12 @@ impl Link {
         }
     }
 
+    /// What is to be polled fast now.
+    #[cfg(test)]
+    pub(crate) fn watched_fast(&self) -> std::collections::BTreeSet<ControlRef> {
+        self.watched.wanted()
+    }
+
     /// Where the link stands now.
     #[must_use]
     pub fn status(&self) -> LinkStatus {

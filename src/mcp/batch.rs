@@ -1,10 +1,16 @@
 //! Arrays of messages in one body: a duty of the one revision that has them (2025-03-26, Transports), refused in all others.
 
+use std::sync::Arc;
+
 use serde_json::value::RawValue;
 
+use super::attend::{self, Outcome, Work};
 use super::error::Fault;
-use super::schema::{Kind, Message};
-use super::{Post, Reply, ReplyBody, Server, invalid};
+use super::outlet::Outlet;
+use super::peer::Peer;
+use super::schema::{Kind, Malformed, Message};
+use super::{Post, Reply, Server, invalid};
+use crate::guard::Caller;
 use crate::limits::BATCH_MAX;
 
 /// Whether a body is an array.
@@ -13,59 +19,96 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
 }
 
 /// Answers an array with an array: one response for each request in it, in their order, one after the other.
-pub(super) async fn answer(server: &Server, post: &Post<'_>) -> Result<Reply, Fault> {
+pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Reply, Fault> {
+    let count = split(post.body)?.len();
     let routing = post.routing.unwrap_or_default();
-    let messages: Vec<&RawValue> = serde_json::from_slice(post.body)
-        .map_err(|_| Fault::malformed(super::schema::Malformed::NotJson))?;
     // A body without a session cannot be of the revision that has batches.
-    let has_batches =
-        routing.session.text().is_some() && server.session(&routing, post.caller)?.1.has_batches();
-    if !has_batches {
+    let peer = match routing.session.text() {
+        Some(_) => Some(server.session(&routing, post.caller)?.1),
+        None => None,
+    };
+    let peer = admit(peer, count)?;
+    server.attend(post, Work::Batch(peer)).await
+}
+
+/// Whether the session takes an array of this length.
+fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
+    let Some(peer) = peer.filter(|peer| peer.revision().has_batches()) else {
         return Err(invalid(
             "An array of messages is not taken in this revision; send one message per request.",
         ));
-    }
-    if messages.is_empty() {
-        return Err(invalid("The array of messages is empty."));
-    }
-    if messages.len() > BATCH_MAX {
-        return Err(invalid(
+    };
+    match count {
+        0 => Err(invalid("The array of messages is empty.")),
+        1..=BATCH_MAX => Ok(peer),
+        _ => Err(invalid(
             "The array has too many messages: at most 32 are taken.",
-        ));
+        )),
     }
+}
+
+/// An array on a connection that has a session or none.
+pub(super) fn work(body: &[u8], peer: Option<Arc<Peer>>) -> Result<Work, Fault> {
+    let count = split(body)?.len();
+    admit(peer, count).map(Work::Batch)
+}
+
+fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
+    serde_json::from_slice(body).map_err(|_| Fault::malformed(Malformed::NotJson))
+}
+
+/// Carries out an array that was let in.
+pub(super) async fn carry_out(
+    server: &Server,
+    peer: &Arc<Peer>,
+    body: &[u8],
+    caller: &Caller,
+    outlet: &Outlet,
+) -> Outcome {
+    let messages = match split(body) {
+        Ok(messages) => messages,
+        Err(fault) => return Outcome::Fault(fault, None),
+    };
     let mut out = Vec::with_capacity(1024);
     for raw in messages {
-        if let Some(answer) = answer_one(server, post, raw).await {
+        if let Some(answer) = one(server, peer, raw, caller, outlet).await {
             out.push(if out.is_empty() { b'[' } else { b',' });
             out.extend_from_slice(&answer);
         }
     }
     if out.is_empty() {
-        return Ok(Reply::empty(202));
+        return Outcome::Nothing;
     }
     out.push(b']');
-    Ok(Reply::json(out))
+    Outcome::Done(out)
 }
 
-/// The response to one message of a batch; nothing for a notification or a response.
-async fn answer_one(server: &Server, post: &Post<'_>, raw: &RawValue) -> Option<Vec<u8>> {
+/// The response to one message of an array; nothing for a notification or a response.
+async fn one(
+    server: &Server,
+    peer: &Arc<Peer>,
+    raw: &RawValue,
+    caller: &Caller,
+    outlet: &Outlet,
+) -> Option<Vec<u8>> {
     let message = match Message::parse(raw.get().as_bytes()) {
         Ok(message) => message,
         Err(malformed) => return Some(Fault::malformed(malformed).to_json(None)),
     };
     let Kind::Request(id) = message.kind else {
+        super::take_notice(peer, &message);
         return None;
     };
     if message.method == "initialize" {
         return Some(invalid("`initialize` must not be part of an array.").to_json(Some(id)));
     }
-    match server.dispatch(post, &message).await {
-        Ok(Reply {
-            body: ReplyBody::Json(json),
-            ..
-        }) => Some(json),
-        // Streams belong to revisions without batches.
-        Ok(_) => Some(invalid("This method cannot be part of an array.").to_json(Some(id))),
-        Err(fault) => Some(fault.to_json(Some(id))),
-    }
+    let prepared = super::legacy_heading(id, &message, peer, server.offers)
+        .and_then(|heading| attend::runs(&heading).map(|running| (heading, running)));
+    let (heading, running) = match prepared {
+        Ok(prepared) => prepared,
+        Err(fault) => return Some(fault.to_json(Some(id))),
+    };
+    attend::carry_out(server, &message, &heading, caller, outlet, running.as_ref())
+        .await
+        .into_message()
 }

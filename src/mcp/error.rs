@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 use super::revision::Revision;
 use super::schema::Malformed;
 use crate::guard::Scope;
+use crate::limits::CALL_TIMEOUT_SECS;
+use crate::service::{FaultCode, ToolFault};
+
+/// Longest URI repeated in an error, characters.
+const URI_SHOWN_MAX: usize = 300;
 
 /// The codes that are sent. Others of the range that JSON-RPC reserves are not ours to use (2026-07-28, Basic, Error Codes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +27,12 @@ pub enum Code {
     Internal,
     /// Headers and body contradict each other.
     HeaderMismatch,
+    /// The client did not declare a capability that the answer needs.
+    MissingCapability,
     /// The revision is not spoken.
     UnsupportedVersion,
+    /// There is no such resource, told to an older peer.
+    LegacyResourceNotFound,
     /// Authentication failed, told to an older peer.
     LegacyAuthentication,
     /// Too much at once, told to an older peer.
@@ -43,7 +52,9 @@ impl Code {
             Self::InvalidParams => -32602,
             Self::Internal => -32603,
             Self::HeaderMismatch => -32020,
+            Self::MissingCapability => -32021,
             Self::UnsupportedVersion => -32022,
+            Self::LegacyResourceNotFound => -32002,
             Self::LegacyAuthentication => -32001,
             Self::LegacyRate => -32005,
             #[expect(
@@ -134,15 +145,50 @@ impl Fault {
         .with_status(404)
     }
 
-    /// The caller lacks a scope.
-    pub(super) fn forbidden(tool: &str, scope: Scope, is_modern: bool) -> Self {
+    /// There is no resource of this URI, or not for this caller.
+    pub(super) fn unknown_resource(uri: &str, revision: Revision) -> Self {
+        let code = if revision.has_code_for_unknown_resources() {
+            Code::LegacyResourceNotFound
+        } else {
+            Code::InvalidParams
+        };
+        let uri: String = uri.chars().take(URI_SHOWN_MAX).collect();
+        Self::new(code, "Resource not found").with_data(json!({"uri": uri}))
+    }
+
+    /// The client did not declare what the answer needs: `required` is shaped like its capabilities.
+    pub(super) fn missing_capability(required: &Value) -> Self {
+        let message = "The answer needs a capability that the client does not declare.";
+        Self::new(Code::MissingCapability, message)
+            .with_status(400)
+            .with_data(json!({"requiredCapabilities": required}))
+    }
+
+    /// What a service could not do, where there is no result that could tell it.
+    pub(super) fn of_service(fault: &ToolFault) -> Self {
+        let code = match fault.code {
+            FaultCode::BadArguments | FaultCode::NotFound => Code::InvalidParams,
+            _ => Code::Internal,
+        };
+        let data = serde_json::to_value(ServiceFault::of(fault)).unwrap_or_default();
+        Self::new(code, fault.to_string()).with_data(data)
+    }
+
+    /// `what` took longer than [`CALL_TIMEOUT_SECS`].
+    pub(super) fn too_slow(what: &str) -> Self {
+        let message = format!("{what} took longer than {CALL_TIMEOUT_SECS} s. Try again later.");
+        Self::new(Code::Internal, message)
+    }
+
+    /// The caller lacks a scope. `what` is what they may not do: `call x`.
+    pub(super) fn forbidden(what: &str, scope: Scope, is_modern: bool) -> Self {
         let version = is_modern.then_some(Revision::SPOKEN[0].as_str());
         Self {
             needed_scope: Some(scope),
             ..Self::new(
                 Code::of_refusal(403, version),
                 format!(
-                    "This API key may not call {tool}: it lacks the scope {}. Ask for a key of role {} or higher.",
+                    "This API key may not {what}: it lacks the scope {}. Ask for a key of role {} or higher.",
                     scope.as_str(),
                     scope.lowest_role().as_str()
                 ),
@@ -162,6 +208,27 @@ impl Fault {
     /// The message on the wire.
     pub(super) fn to_json(&self, id: Option<&str>) -> Vec<u8> {
         error_json(self.code, &self.message, &self.data, id)
+    }
+}
+
+/// A fault of a service as programs read it.
+#[derive(Debug, Serialize)]
+pub(super) struct ServiceFault<'a> {
+    code: &'static str,
+    problem: &'a str,
+    next_step: &'a str,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    data: &'a Value,
+}
+
+impl<'a> ServiceFault<'a> {
+    pub(super) fn of(fault: &'a ToolFault) -> Self {
+        Self {
+            code: fault.code.as_str(),
+            problem: &fault.problem,
+            next_step: &fault.next_step,
+            data: &fault.data,
+        }
     }
 }
 

@@ -5,8 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
 
 use super::error::{Code, Fault};
+use super::offers::Offers;
+use super::param_headers::ParamHeaders;
 use super::revision::Revision;
 use super::schema::{self, Message, Method};
 
@@ -31,10 +34,14 @@ impl<'a> Field<'a> {
             Self::Absent | Self::Unusable => None,
         }
     }
+
+    fn trimmed(self) -> Self {
+        self.text().map_or(self, Self::One)
+    }
 }
 
 /// The header fields that MCP gives a meaning.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Routing<'a> {
     /// `MCP-Protocol-Version`
     pub version: Field<'a>,
@@ -44,6 +51,18 @@ pub struct Routing<'a> {
     pub name: Field<'a>,
     /// `Mcp-Session-Id`
     pub session: Field<'a>,
+    /// `Mcp-Param-…`
+    pub params: Option<&'a dyn ParamHeaders>,
+}
+
+impl fmt::Debug for Routing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Routing")
+            .field("version", &self.version)
+            .field("method", &self.method)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How a request is to be understood.
@@ -76,6 +95,7 @@ pub(super) fn era(message: &Message<'_>, version: Field<'_>) -> Era {
 pub(super) fn check(
     message: &Message<'_>,
     routing: Option<&Routing<'_>>,
+    offers: Offers,
 ) -> Result<(Revision, Method), Fault> {
     let version = metadata(message)?;
     if let Some(routing) = routing {
@@ -85,7 +105,7 @@ pub(super) fn check(
         .filter(|revision| revision.is_modern())
         .ok_or_else(|| unsupported(&version))?;
     let method = Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
+        .filter(|method| revision.has(*method) && offers.has(*method))
         .ok_or_else(|| Fault::method_not_found(&message.method, true))?;
     Ok((revision, method))
 }
@@ -110,19 +130,23 @@ fn metadata<'a>(message: &Message<'a>) -> Result<Cow<'a, str>, Fault> {
 
 /// Steps 2 to 4: what the headers say is what the body says.
 fn headers(message: &Message<'_>, routing: &Routing<'_>, version: &str) -> Result<(), Fault> {
-    same("MCP-Protocol-Version", routing.version, version)?;
-    same("Mcp-Method", routing.method, &message.method)?;
+    same("MCP-Protocol-Version", routing.version.trimmed(), version)?;
+    same("Mcp-Method", routing.method.trimmed(), &message.method)?;
     let Some(part) = NamedPart::of(&message.method) else {
         return Ok(());
     };
     match (part.find(message).and_then(schema::text), routing.name) {
         // Both say nothing: the method's own check tells what it needs.
         (None, Field::Absent) => Ok(()),
-        (body, Field::One(_)) => {
-            let header = unwrap_base64(routing.name.text().unwrap_or_default())?;
-            same("Mcp-Name", Field::One(&header), &body.unwrap_or_default())
-        }
-        (body, header) => same("Mcp-Name", header, &body.unwrap_or_default()),
+        (body, header) => same_decoded("Mcp-Name", header, &body.unwrap_or_default()),
+    }
+}
+
+/// Whether a header that may have been encoded says what the body says.
+pub(super) fn same_decoded(header: &str, field: Field<'_>, body: &str) -> Result<(), Fault> {
+    match field.text() {
+        Some(text) => same(header, Field::One(&unwrap_base64(header, text)?), body),
+        None => same(header, field, body),
     }
 }
 
@@ -159,18 +183,18 @@ fn same(header: &str, field: Field<'_>, body: &str) -> Result<(), Fault> {
     let problem = match field {
         Field::Absent => format!("The header {header} is missing."),
         Field::Unusable => format!("The header {header} must be there once, as plain text."),
-        Field::One(_) if field.text() == Some(body) => return Ok(()),
+        Field::One(text) if text == body => return Ok(()),
         Field::One(text) => format!("The header {header} is {text:?}, the body says {body:?}."),
     };
     Err(mismatch(problem))
 }
 
-fn mismatch(problem: String) -> Fault {
+pub(super) fn mismatch(problem: String) -> Fault {
     Fault::new(Code::HeaderMismatch, problem).with_status(400)
 }
 
 /// A header value that could not be sent as it is travels as `=?base64?…?=` (2026-07-28, Transports, Header encoding).
-fn unwrap_base64(value: &str) -> Result<Cow<'_, str>, Fault> {
+fn unwrap_base64<'a>(header: &str, value: &'a str) -> Result<Cow<'a, str>, Fault> {
     let Some(encoded) = value
         .strip_prefix("=?base64?")
         .and_then(|rest| rest.strip_suffix("?="))
@@ -182,7 +206,11 @@ fn unwrap_base64(value: &str) -> Result<Cow<'_, str>, Fault> {
         .ok()
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .map(Cow::Owned)
-        .ok_or_else(|| mismatch("The header Mcp-Name holds no base64 of UTF-8 text.".to_owned()))
+        .ok_or_else(|| {
+            mismatch(format!(
+                "The header {header} holds no base64 of UTF-8 text."
+            ))
+        })
 }
 
 /// Step 5. A revision that has a handshake is spoken, but not in this way: then only the modern ones are offered.

@@ -2,41 +2,77 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod ask;
+mod attend;
 mod batch;
+mod call;
+mod completion;
+mod connection;
+mod content;
 mod error;
+mod feed;
+mod hub;
 mod ladder;
+mod line;
+mod listen;
+mod offers;
+mod outlet;
 mod outline;
+mod page;
+mod param_headers;
+mod peer;
+mod places;
+mod prompts;
+mod resources;
 mod revision;
 mod schema;
+mod seal;
 mod session;
 mod stream;
 mod tools;
 
+use std::any::Any;
+use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use connection::{Connection, Outgoing, Overrun};
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
 pub use outline::{Outline, Sort};
+pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
 pub use stream::EventStream;
 
 use self::answer::Answer;
+use self::attend::Work;
 use self::error::Fault;
+use self::hub::Hub;
 use self::ladder::Era;
+use self::offers::Offers;
+use self::outlet::{Hears, Outlet, Threshold};
+use self::param_headers::DeclaredHeaders;
+use self::peer::Peer;
+use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
+use self::seal::Seal;
 use self::session::Sessions;
-use self::stream::{Course, Full, OfSession, Streams};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
-use crate::limits::{DISCOVER_CACHE_MS, TOOLS_PAGE};
-use crate::service::{Registry, RegistryError, Service};
+use crate::limits::{
+    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
+    STREAMS_MAX, STREAMS_PER_CALLER_MAX,
+};
+use crate::service::{Abilities, Registry, RegistryError, Service};
 
 /// How the server names itself to clients.
 #[derive(Debug, Clone)]
@@ -60,6 +96,8 @@ pub struct Post<'a> {
     pub routing: Option<Routing<'a>>,
     /// Who sent it.
     pub caller: &'a Caller,
+    /// Whether the client takes a stream of events for an answer. One that does not hears nothing before its answer.
+    pub accepts_events: bool,
 }
 
 /// What a transport sends back.
@@ -124,12 +162,45 @@ impl Reply {
     }
 }
 
+/// What is known of a request once it is understood, its parameters aside.
+#[derive(Debug)]
+struct Heading<'a> {
+    id: Cow<'a, str>,
+    revision: Revision,
+    method: Method,
+    /// What the client says it can be asked.
+    abilities: Abilities,
+    /// What it wants to hear before the answer.
+    hears: Hears,
+    /// Its session, in revisions that have them.
+    peer: Option<Arc<Peer>>,
+}
+
+impl Heading<'_> {
+    fn into_owned(self) -> Heading<'static> {
+        Heading {
+            id: Cow::Owned(self.id.into_owned()),
+            revision: self.revision,
+            method: self.method,
+            abilities: self.abilities,
+            hears: self.hears,
+            peer: self.peer,
+        }
+    }
+}
+
 /// A request on its way to its handler. Handlers ask the revision for traits, never for its date.
 struct Request<'a> {
     id: &'a str,
     revision: Revision,
     message: &'a Message<'a>,
     caller: &'a Caller,
+    /// What the client can be asked: by [`Outlet::ask`] where the revision has requests of the server, else by a result that asks.
+    abilities: Abilities,
+    /// The session, in revisions that have them.
+    peer: Option<&'a Arc<Peer>>,
+    /// The way back to the client for what goes before the answer.
+    outlet: &'a Outlet,
 }
 
 /// The MCP server, shared by all transports.
@@ -137,22 +208,34 @@ struct Request<'a> {
 pub struct Server {
     registry: Registry,
     listings: Vec<tools::Listing>,
-    /// Tools on one page of a list.
+    param_headers: DeclaredHeaders,
+    offers: Offers,
+    /// Entries on one page of a list.
     page: usize,
     info: Value,
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
+    /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
+    seal: Result<Seal, getrandom::Error>,
     sessions: Arc<Mutex<Sessions>>,
-    streams: Streams,
+    /// Who wants to hear of changes.
+    hub: Arc<Hub>,
+    streams: Arc<Places>,
+    attended: Arc<Places>,
     /// Cancelled when all streams shall end.
     closing: Stop,
     /// Calls that change something; they finish even if their client went away.
     writes: TaskTracker,
+    /// Calls that speak before their answer, or whose client went away and did not take them back.
+    calls: TaskTracker,
+    /// What a call of [`Server::calls`] panicked with.
+    panicked: Mutex<Option<Box<dyn Any + Send>>>,
+    has_panicked: Notify,
 }
 
 impl Server {
-    /// A server that offers the tools of these services.
+    /// A server that offers what these services have.
     ///
     /// # Errors
     /// The services contradict each other, or a schema is wrong: faults of the program.
@@ -161,38 +244,87 @@ impl Server {
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
+            param_headers: DeclaredHeaders::of(&registry)?,
+            offers: Offers::of(&registry),
             registry,
-            page: TOOLS_PAGE,
+            page: LIST_PAGE,
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
+            seal: Seal::new(),
             sessions: Arc::default(),
-            streams: Streams::default(),
+            hub: Arc::default(),
+            streams: Places::new(Capacity {
+                total: STREAMS_MAX,
+                per_caller: STREAMS_PER_CALLER_MAX,
+                bytes: usize::MAX,
+            }),
+            attended: Places::new(Capacity {
+                total: ATTENDED_MAX,
+                per_caller: ATTENDED_PER_CALLER_MAX,
+                bytes: ATTENDED_BYTES_MAX,
+            }),
             closing: Stop::new(),
             writes: TaskTracker::new(),
+            calls: TaskTracker::new(),
+            panicked: Mutex::default(),
+            has_panicked: Notify::new(),
         })
     }
 
     /// The same server with another length of pages.
     #[must_use]
-    pub fn with_page(mut self, tools: usize) -> Self {
-        self.page = tools.max(1);
+    pub fn with_page(mut self, entries: usize) -> Self {
+        self.page = entries.max(1);
         self
     }
 
     /// Ends all event streams in good order.
     pub fn close_streams(&self) {
         self.closing.cancel();
+        self.hub.close();
     }
 
     /// Waits until no call that changes something is under way. Called once no new ones can come.
     pub async fn finish_writes(&self) {
+        self.calls.close();
+        self.calls.wait().await;
         self.writes.close();
         self.writes.wait().await;
     }
 
+    /// What the server does beside answering, until `stop`: it looks for changes that somebody wants to hear of. Its owner spawns this
+    /// once. A panic of a call that nobody waits for goes on here, so that the supervisor sees it.
+    pub async fn keep(self: Arc<Self>, stop: Stop) -> &'static str {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.has_panicked.notified() => {
+                if let Some(panic) = self.panicked.lock().take() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            () = self.hub.watch(&self.registry) => {}
+        }
+        "mcp"
+    }
+
+    /// The work of a task that nobody joins: should it panic, [`Server::keep`] tells.
+    fn watched<F>(self: &Arc<Self>, work: F) -> impl Future<Output = ()> + Send + use<F>
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let server = Arc::clone(self);
+        async move {
+            if let Err(panic) = AssertUnwindSafe(work).catch_unwind().await {
+                *server.panicked.lock() = Some(panic);
+                server.has_panicked.notify_one();
+            }
+        }
+    }
+
     /// Answers a posted message. To drop the future means that the client went away.
-    pub async fn post(&self, post: Post<'_>) -> Reply {
+    pub async fn post(self: &Arc<Self>, post: Post<'_>) -> Reply {
         if batch::is_batch(post.body) {
             let answer = batch::answer(self, &post).await;
             return answer.unwrap_or_else(|fault| Reply::fault(&fault, None));
@@ -211,93 +343,173 @@ impl Server {
         }
     }
 
-    async fn dispatch(&self, post: &Post<'_>, message: &Message<'_>) -> Result<Reply, Fault> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        post: &Post<'_>,
+        message: &Message<'_>,
+    ) -> Result<Reply, Fault> {
+        let heading = match self.understand(post, message)? {
+            Understood::Answered(reply) => return Ok(reply),
+            Understood::Request(heading) => heading,
+        };
+        if attend::may_speak(post, &heading) {
+            let running = attend::runs(&heading)?;
+            let work = Work::One(heading.into_owned(), running);
+            return self.attend(post, work).await;
+        }
+        let request = Request {
+            id: &heading.id,
+            revision: heading.revision,
+            message,
+            caller: post.caller,
+            abilities: heading.abilities,
+            peer: heading.peer.as_ref(),
+            outlet: &Outlet::default(),
+        };
+        if heading.method == Method::Listen {
+            let reading = listen::open(self, &request)?;
+            return Ok(Reply::events(EventStream::of_feed(reading)));
+        }
+        self.answer(&request, heading.method).await.map(Reply::json)
+    }
+
+    /// Finds out what a message is. All but requests are answered at once.
+    fn understand<'a>(
+        &self,
+        post: &Post<'_>,
+        message: &Message<'a>,
+    ) -> Result<Understood<'a>, Fault> {
         let routing = post.routing.unwrap_or_default();
-        let (id, revision, method) = match (ladder::era(message, routing.version), message.kind) {
+        let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) = ladder::check(message, post.routing.as_ref())?;
-                (id, revision, method)
+                self.modern_heading(id, message, post.routing.as_ref())?
             }
-            (Era::Modern, Kind::Notification) => return Ok(Reply::empty(202)),
+            (Era::Modern, Kind::Notification) => {
+                return Ok(Understood::Answered(Reply::empty(202)));
+            }
             (Era::Modern, Kind::Response) => return Err(not_asked()),
-            (Era::Opening, Kind::Request(id)) => return self.initialize(id, message, post.caller),
+            (Era::Opening, Kind::Request(id)) => {
+                let opened = self.initialize(id, message, post.caller)?;
+                return Ok(Understood::Answered(opened));
+            }
             (Era::Opening, _) => return Err(invalid("`initialize` needs an id.")),
             (Era::Legacy, kind) => {
-                let (_, revision) = self.session(&routing, post.caller)?;
+                let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => (id, revision, legacy_method(message, revision)?),
-                    Kind::Notification | Kind::Response => return Ok(Reply::empty(202)),
+                    Kind::Request(id) => legacy_heading(id, message, &peer, self.offers)?,
+                    Kind::Notification | Kind::Response => {
+                        take_notice(&peer, message);
+                        return Ok(Understood::Answered(Reply::empty(202)));
+                    }
                 }
             }
         };
-        let request = Request {
-            id,
+        Ok(Understood::Request(heading))
+    }
+
+    /// A modern request; `routing` is `None` on transports without headers.
+    fn modern_heading<'a>(
+        &self,
+        id: &'a str,
+        message: &Message<'_>,
+        routing: Option<&Routing<'_>>,
+    ) -> Result<Heading<'a>, Fault> {
+        let (revision, method) = ladder::check(message, routing, self.offers)?;
+        if let (Method::CallTool, Some(routing)) = (method, routing) {
+            self.param_headers.check(message, routing)?;
+        }
+        Ok(Heading {
+            id: Cow::Borrowed(id),
             revision,
-            message,
-            caller: post.caller,
-        };
-        self.answer(&request, method).await
+            method,
+            abilities: peer::abilities(message.meta.client_capabilities, revision),
+            hears: Hears::of(&message.meta, revision)?,
+            peer: None,
+        })
     }
 
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Reply, Fault> {
+    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await.map(Reply::json),
-            Method::ListTools => tools::list(self, request).map(Reply::json),
-            Method::Discover => Ok(Reply::json(self.discover(request))),
-            Method::Ping => Ok(Reply::json(self.nothing(request))),
-            Method::SetLogLevel => self.set_log_level(request).map(Reply::json),
-            Method::Listen => self.listen(request),
-            // Answered before there is a session.
-            Method::Initialize => Err(Fault::method_not_found("initialize", false)),
+            Method::CallTool => call::call(self, request).await,
+            Method::ListTools => tools::list(self, request),
+            Method::ListResources => resources::list(self, request),
+            Method::ListTemplates => resources::list_templates(self, request),
+            Method::ReadResource => resources::read(self, request).await,
+            Method::ListPrompts => prompts::list(self, request),
+            Method::GetPrompt => prompts::get(self, request).await,
+            Method::Complete => completion::complete(self, request),
+            Method::Discover => Ok(self.discover(request)),
+            Method::Ping => Ok(self.nothing(request)),
+            Method::SetLogLevel => self.set_log_level(request),
+            Method::Subscribe => listen::subscribe(self, request),
+            Method::Unsubscribe => listen::unsubscribe(self, request),
+            // Answered with a session, and with a stream: not here.
+            Method::Initialize | Method::Listen => Err(Fault::method_not_found(
+                &request.message.method,
+                request.revision.is_modern(),
+            )),
         }
     }
 
     /// `initialize`: opens a session.
     fn initialize(&self, id: &str, message: &Message<'_>, caller: &Caller) -> Result<Reply, Fault> {
-        let asked = message
-            .params
-            .protocol_version
-            .and_then(schema::text)
-            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
-        let revision = Revision::negotiate(&asked);
+        let peer = self.agree(message, caller)?;
+        let welcome = self.welcome(id, peer.revision());
         let session = self
             .sessions
             .lock()
-            .open(&caller.name, revision, Instant::now())
+            .open(&caller.name, peer, Instant::now())
             .map_err(|error| {
                 Fault::new(
                     Code::Internal,
                     format!("No session can be opened: {error}."),
                 )
             })?;
+        Ok(Reply {
+            session: Some(session),
+            ..Reply::json(welcome)
+        })
+    }
+
+    /// Finds the revision that an `initialize` leads to, and notes what the client can do.
+    fn agree(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
+        let asked = message
+            .params
+            .protocol_version
+            .and_then(schema::text)
+            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
+        let revision = Revision::negotiate(&asked);
         let client: String = message
             .params
             .client_info
             .map(|info| info.get().chars().take(200).collect())
             .unwrap_or_default();
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
+        let seen = self.registry.generations();
+        Ok(Peer::new(revision, message.params.capabilities, seen))
+    }
+
+    /// The answer to `initialize`.
+    fn welcome(&self, id: &str, revision: Revision) -> Vec<u8> {
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
-        answer.raw("capabilities", r#"{"tools":{},"logging":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
-        Ok(Reply {
-            session: Some(session),
-            ..Reply::json(answer.close(revision, &self.meta))
-        })
+        answer.close(revision, &self.meta)
     }
 
     fn discover(&self, request: &Request<'_>) -> Vec<u8> {
         let mut answer = Answer::open(request.id, request.revision, 512);
         let spoken = Revision::SPOKEN.map(Revision::as_str);
         answer.field("supportedVersions", &spoken);
-        answer.raw("capabilities", r#"{"tools":{}}"#);
+        answer.field("capabilities", &self.offers.capabilities(request.revision));
         answer.field("instructions", &self.instructions);
         answer.field("ttlMs", &DISCOVER_CACHE_MS);
         answer.raw("cacheScope", "\"private\"");
@@ -308,77 +520,13 @@ impl Server {
         Answer::open(request.id, request.revision, 0).close(request.revision, &self.meta)
     }
 
-    /// `logging/setLevel`: legal and without effect, since no log messages are sent to clients.
+    /// `logging/setLevel`: which log lines of its calls the session hears from now on.
     fn set_log_level(&self, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-        const LEVELS: [&str; 8] = [
-            "debug",
-            "info",
-            "notice",
-            "warning",
-            "error",
-            "critical",
-            "alert",
-            "emergency",
-        ];
-        let level = request.message.params.level.and_then(schema::text);
-        if level.is_some_and(|level| LEVELS.contains(&&*level)) {
-            Ok(self.nothing(request))
-        } else {
-            Err(Fault::params(format!(
-                "`level` must be one of {}.",
-                LEVELS.join(", ")
-            )))
+        let level = Threshold::parse(request.message.params.level, "level")?;
+        if let Some(peer) = request.peer {
+            peer.set_log_level(level);
         }
-    }
-
-    /// `subscriptions/listen`: a stream that acknowledges what it serves. No capability that changes is declared, so it serves no
-    /// event yet, and says so.
-    fn listen(&self, request: &Request<'_>) -> Result<Reply, Fault> {
-        if !request
-            .message
-            .params
-            .notifications
-            .is_some_and(schema::is_object)
-        {
-            return Err(Fault::params("`notifications` must be an object."));
-        }
-        let meta = format!(
-            r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#,
-            request.id
-        );
-        let opening = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{}},"_meta":{meta}}}}}"#
-        );
-        let closing =
-            Answer::open(request.id, request.revision, 128).close(request.revision, &meta);
-        let course = Course {
-            opening: Some(opening.into_bytes()),
-            closing: Some(closing),
-            ended: self.closing.child_token(),
-            session: None,
-        };
-        self.stream(request.caller, course, true)
-    }
-
-    /// The stream of a session (GET). A second one replaces the first. It carries no event yet.
-    #[must_use]
-    pub fn open_stream(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
-        let opened = self.session(routing, caller).and_then(|(id, _)| {
-            let ended = self.closing.child_token();
-            let course = Course {
-                ended: ended.clone(),
-                session: Some(OfSession {
-                    sessions: Arc::clone(&self.sessions),
-                    id,
-                    ended: ended.clone(),
-                }),
-                ..Course::default()
-            };
-            let reply = self.stream(caller, course, false)?;
-            self.sessions.lock().attach(id, ended);
-            Ok(reply)
-        });
-        opened.unwrap_or_else(|fault| Reply::fault(&fault, None))
+        Ok(self.nothing(request))
     }
 
     /// Ends a session (DELETE).
@@ -391,20 +539,13 @@ impl Server {
         }
     }
 
-    fn stream(&self, caller: &Caller, course: Course, is_modern: bool) -> Result<Reply, Fault> {
-        match self.streams.open(&caller.name, course) {
-            Ok(events) => Ok(Reply::events(events)),
-            Err(Full::Caller) => Err(Fault::busy(
-                429,
-                "This API key has too many event streams open.",
-                is_modern,
-            )),
-            Err(Full::Total) => Err(Fault::busy(
-                503,
-                "Too many event streams are open.",
-                is_modern,
-            )),
-        }
+    fn seal(&self) -> Result<&Seal, Fault> {
+        self.seal.as_ref().map_err(|error| {
+            Fault::new(
+                Code::Internal,
+                format!("Nothing can be asked here: {error}."),
+            )
+        })
     }
 
     /// The session that a request names.
@@ -412,7 +553,7 @@ impl Server {
         &self,
         routing: &Routing<'_>,
         caller: &Caller,
-    ) -> Result<(SessionId, Revision), Fault> {
+    ) -> Result<(SessionId, Arc<Peer>), Fault> {
         // What was agreed counts, not the header. A header that names no revision at all is a client that lost its way.
         let is_strange = match routing.version {
             Field::Absent => false,
@@ -432,10 +573,46 @@ impl Server {
     }
 }
 
-fn legacy_method(message: &Message<'_>, revision: Revision) -> Result<Method, Fault> {
-    Method::parse(&message.method)
-        .filter(|method| revision.has(*method))
-        .ok_or_else(|| Fault::method_not_found(&message.method, false))
+/// What a message turned out to be.
+enum Understood<'a> {
+    /// Something that is answered already.
+    Answered(Reply),
+    /// A request, to be answered by its handler.
+    Request(Heading<'a>),
+}
+
+/// A request of a session.
+fn legacy_heading<'a>(
+    id: &'a str,
+    message: &Message<'_>,
+    peer: &Arc<Peer>,
+    offers: Offers,
+) -> Result<Heading<'a>, Fault> {
+    let revision = peer.revision();
+    let method = Method::parse(&message.method)
+        .filter(|method| revision.has(*method) && offers.has(*method))
+        .ok_or_else(|| Fault::method_not_found(&message.method, false))?;
+    Ok(Heading {
+        id: Cow::Borrowed(id),
+        revision,
+        method,
+        abilities: peer.abilities(),
+        hears: Hears::of(&message.meta, revision)?,
+        peer: Some(Arc::clone(peer)),
+    })
+}
+
+/// Takes a notification or a response of a session.
+fn take_notice(peer: &Peer, message: &Message<'_>) {
+    match (message.kind, &*message.method) {
+        (Kind::Response, _) => peer.answered(&message.response),
+        (Kind::Notification, "notifications/cancelled") => {
+            if let Some(id) = message.params.request_id {
+                peer.cancel(id.get());
+            }
+        }
+        _ => {}
+    }
 }
 
 fn invalid(message: &str) -> Fault {

@@ -84,8 +84,19 @@ impl Revision {
     pub fn has(self, method: Method) -> bool {
         match method {
             Method::Discover | Method::Listen => self.is_modern(),
-            Method::Initialize | Method::Ping | Method::SetLogLevel => !self.is_modern(),
-            Method::ListTools | Method::CallTool => true,
+            Method::Initialize
+            | Method::Ping
+            | Method::SetLogLevel
+            | Method::Subscribe
+            | Method::Unsubscribe => !self.is_modern(),
+            Method::ListTools
+            | Method::CallTool
+            | Method::ListResources
+            | Method::ListTemplates
+            | Method::ReadResource
+            | Method::ListPrompts
+            | Method::GetPrompt
+            | Method::Complete => true,
         }
     }
 
@@ -107,10 +118,46 @@ impl Revision {
         self >= Self::R2025_03_26
     }
 
-    /// Whether tools have titles and output schemas, and results have structured content.
+    /// Whether tools have output schemas, and results have structured content.
     #[must_use]
     pub fn has_structured_content(self) -> bool {
         self >= Self::R2025_06_18
+    }
+
+    /// Whether what is listed has a title beside its name (2025-06-18, changelog).
+    #[must_use]
+    pub fn has_titles(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether content can be a link to a resource (2025-06-18, changelog).
+    #[must_use]
+    pub fn has_resource_links(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether content can be a sound (2025-03-26, changelog).
+    #[must_use]
+    pub fn has_audio(self) -> bool {
+        self >= Self::R2025_03_26
+    }
+
+    /// Whether completions are a capability that is declared (2025-03-26, changelog). The method is older.
+    #[must_use]
+    pub fn declares_completions(self) -> bool {
+        self >= Self::R2025_03_26
+    }
+
+    /// Whether a completion comes with the arguments that are filled in already (2025-06-18, changelog).
+    #[must_use]
+    pub fn has_completion_context(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether a resource that does not exist has an error code of its own, and is not simply a wrong parameter.
+    #[must_use]
+    pub fn has_code_for_unknown_resources(self) -> bool {
+        !self.is_modern()
     }
 
     /// Whether wrong arguments of a tool are a result that the model sees, and not a protocol error (2025-11-25, changelog).
@@ -119,10 +166,41 @@ impl Revision {
         self >= Self::R2025_11_25
     }
 
-    /// Whether a client that goes away takes its request back (2026-07-28, Cancellation).
+    /// Whether a client that goes away takes its request back (2026-07-28, Cancellation). Elsewhere the request goes on, and a
+    /// notification takes it back.
     #[must_use]
     pub fn cancels_on_disconnect(self) -> bool {
         self.is_modern()
+    }
+
+    /// Whether the server may send requests of its own while it answers one. Elsewhere questions are results (2026-07-28, MRTR).
+    #[must_use]
+    pub fn has_server_requests(self) -> bool {
+        !self.is_modern()
+    }
+
+    /// Whether a person can be asked through the client.
+    #[must_use]
+    pub fn has_elicitation(self) -> bool {
+        self >= Self::R2025_06_18
+    }
+
+    /// Whether a question to a person says in which form it is to be put (2025-11-25, Elicitation).
+    #[must_use]
+    pub fn has_elicitation_modes(self) -> bool {
+        self >= Self::R2025_11_25
+    }
+
+    /// Whether a session says once which log lines it wants; elsewhere each request says it for itself, and hears none unless it does.
+    #[must_use]
+    pub fn has_log_level_of_session(self) -> bool {
+        !self.is_modern()
+    }
+
+    /// Whether progress can say in words what happens.
+    #[must_use]
+    pub fn has_progress_messages(self) -> bool {
+        self >= Self::R2025_03_26
     }
 
     /// Whether one body may hold an array of messages.

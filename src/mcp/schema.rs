@@ -20,8 +20,24 @@ pub enum Method {
     ListTools,
     /// `tools/call`
     CallTool,
+    /// `resources/list`
+    ListResources,
+    /// `resources/templates/list`
+    ListTemplates,
+    /// `resources/read`
+    ReadResource,
+    /// `prompts/list`
+    ListPrompts,
+    /// `prompts/get`
+    GetPrompt,
+    /// `completion/complete`
+    Complete,
     /// `subscriptions/listen`
     Listen,
+    /// `resources/subscribe`
+    Subscribe,
+    /// `resources/unsubscribe`
+    Unsubscribe,
 }
 
 impl Method {
@@ -35,7 +51,15 @@ impl Method {
             "logging/setLevel" => Self::SetLogLevel,
             "tools/list" => Self::ListTools,
             "tools/call" => Self::CallTool,
+            "resources/list" => Self::ListResources,
+            "resources/templates/list" => Self::ListTemplates,
+            "resources/read" => Self::ReadResource,
+            "prompts/list" => Self::ListPrompts,
+            "prompts/get" => Self::GetPrompt,
+            "completion/complete" => Self::Complete,
             "subscriptions/listen" => Self::Listen,
+            "resources/subscribe" => Self::Subscribe,
+            "resources/unsubscribe" => Self::Unsubscribe,
             _ => return None,
         })
     }
@@ -63,6 +87,8 @@ pub(super) struct Message<'a> {
     pub(super) method: Cow<'a, str>,
     pub(super) params: Params<'a>,
     pub(super) meta: Meta<'a>,
+    /// Empty for anything but a response.
+    pub(super) response: Response<'a>,
 }
 
 /// Why a body is no message.
@@ -105,6 +131,21 @@ pub(super) struct Params<'a> {
     pub(super) arguments: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) cursor: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "inputResponses",
+        deserialize_with = "present"
+    )]
+    pub(super) input_responses: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestState", deserialize_with = "present")]
+    pub(super) request_state: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "ref", deserialize_with = "present")]
+    pub(super) reference: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) argument: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) context: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) level: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -118,12 +159,16 @@ pub(super) struct Params<'a> {
     pub(super) protocol_version: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "clientInfo", deserialize_with = "present")]
     pub(super) client_info: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    pub(super) capabilities: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "requestId", deserialize_with = "present")]
+    pub(super) request_id: Option<&'a RawValue>,
     /// The parameters were given, but are no object.
     #[serde(skip)]
     pub(super) is_malformed: bool,
 }
 
-/// The metadata of a modern request.
+/// The metadata of a request: of any revision, what concerns the delivery; of a modern one, who sends it.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Meta<'a> {
     #[serde(
@@ -140,6 +185,28 @@ pub(super) struct Meta<'a> {
         deserialize_with = "present"
     )]
     pub(super) client_capabilities: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "io.modelcontextprotocol/logLevel",
+        deserialize_with = "present"
+    )]
+    pub(super) log_level: Option<&'a RawValue>,
+    #[serde(
+        borrow,
+        default,
+        rename = "progressToken",
+        deserialize_with = "present"
+    )]
+    pub(super) progress_token: Option<&'a RawValue>,
+}
+
+/// What a response says to a request of ours.
+#[derive(Debug, Default)]
+pub(super) struct Response<'a> {
+    pub(super) id: Option<&'a RawValue>,
+    pub(super) result: Option<&'a RawValue>,
+    pub(super) error: Option<&'a RawValue>,
 }
 
 /// A field that is there, even as `null`: absent and `null` are different faults.
@@ -179,6 +246,11 @@ impl<'a> Message<'a> {
                 method: Cow::Borrowed(""),
                 params: Params::default(),
                 meta: Meta::default(),
+                response: Response {
+                    id: envelope.id,
+                    result: envelope.result,
+                    error: envelope.error,
+                },
             });
         }
         let method = envelope
@@ -201,6 +273,7 @@ impl<'a> Message<'a> {
             method,
             params,
             meta,
+            response: Response::default(),
         })
     }
 }
@@ -218,7 +291,7 @@ impl<'a> Params<'a> {
 }
 
 /// Decodes an object; anything else is `None`. Derived decoding would take an array for an object.
-fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: Option<&'a RawValue>) -> Option<T> {
     let text = raw.filter(|raw| is_object(raw))?.get();
     serde_json::from_str(text).ok()
 }
@@ -242,7 +315,7 @@ const ID_DIGITS_MAX: usize = 100;
 
 /// Whether it is a string or an integer, and such that every reader of the answer can read it back: an escape of half a character,
 /// which JSON allows, makes some refuse the whole answer.
-fn is_id(raw: &str) -> bool {
+pub(super) fn is_id(raw: &str) -> bool {
     if raw.starts_with('"') {
         return !raw.contains('\\') || serde_json::from_str::<String>(raw).is_ok();
     }

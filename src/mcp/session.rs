@@ -8,8 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hashbrown::HashMap;
 use tokio::time::Instant;
 
-use super::revision::Revision;
-use crate::base::shutdown::Stop;
+use super::peer::Peer;
 use crate::limits::{SESSION_IDLE_SECS, SESSIONS_MAX, SESSIONS_PER_CALLER_MAX};
 
 const IDLE: Duration = Duration::from_secs(SESSION_IDLE_SECS);
@@ -38,32 +37,20 @@ impl std::fmt::Display for SessionId {
     }
 }
 
-/// What is kept of a session: some 100 bytes.
+/// What is kept of a session: some 200 bytes with its peer.
 #[derive(Debug)]
 struct Session {
     owner: Arc<str>,
-    revision: Revision,
+    peer: Arc<Peer>,
     last_used: Instant,
-    /// The open event stream. To drop it ends the stream.
-    stream: Option<StreamEnd>,
-}
-
-/// Ends a stream when dropped.
-#[derive(Debug)]
-struct StreamEnd(Stop);
-
-impl Drop for StreamEnd {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+    /// An event stream of it is open.
+    has_stream: bool,
 }
 
 impl Session {
     /// A session with an open stream is in use, however quiet.
     fn idle_since(&self, now: Instant) -> Option<Duration> {
-        self.stream
-            .is_none()
-            .then(|| now.duration_since(self.last_used))
+        (!self.has_stream).then(|| now.duration_since(self.last_used))
     }
 }
 
@@ -80,7 +67,7 @@ impl Sessions {
     pub(super) fn open(
         &mut self,
         owner: &Arc<str>,
-        revision: Revision,
+        peer: Peer,
         now: Instant,
     ) -> Result<SessionId, getrandom::Error> {
         let id = SessionId::random()?;
@@ -95,9 +82,9 @@ impl Sessions {
             id,
             Session {
                 owner: Arc::clone(owner),
-                revision,
+                peer: Arc::new(peer),
                 last_used: now,
-                stream: None,
+                has_stream: false,
             },
         );
         Ok(id)
@@ -109,7 +96,7 @@ impl Sessions {
         id: &str,
         caller: &str,
         now: Instant,
-    ) -> Option<(SessionId, Revision)> {
+    ) -> Option<(SessionId, Arc<Peer>)> {
         let id = SessionId::parse(id)?;
         let session = self.owned_by(id, caller)?;
         if session.idle_since(now).is_some_and(|idle| idle >= IDLE) {
@@ -117,7 +104,7 @@ impl Sessions {
             return None;
         }
         session.last_used = now;
-        Some((id, session.revision))
+        Some((id, Arc::clone(&session.peer)))
     }
 
     /// Ends the caller's session; whether there was one.
@@ -128,23 +115,17 @@ impl Sessions {
         }
     }
 
-    /// Ties a stream to the session and ends the one before. `ended` is cancelled when the session ends or opens another.
-    pub(super) fn attach(&mut self, id: SessionId, ended: Stop) {
+    /// Notes that a stream of the session is open.
+    pub(super) fn stream(&mut self, id: SessionId) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.stream = Some(StreamEnd(ended));
+            session.has_stream = true;
         }
     }
 
-    /// Notes that the stream which `ended` ends is gone; the session is idle from now on.
-    pub(super) fn detach(&mut self, id: SessionId, ended: &Stop, now: Instant) {
-        ended.cancel();
-        if let Some(session) = self.table.get_mut(&id)
-            && session
-                .stream
-                .as_ref()
-                .is_some_and(|end| end.0.is_cancelled())
-        {
-            session.stream = None;
+    /// Notes that its stream is gone; the session is idle from now on.
+    pub(super) fn rest(&mut self, id: SessionId, now: Instant) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.has_stream = false;
             session.last_used = now;
         }
     }
@@ -185,6 +166,7 @@ impl Sessions {
         let Some(session) = self.table.remove(&id) else {
             return false;
         };
+        session.peer.close();
         if let Some(count) = self.owned.get_mut(&session.owner) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -199,17 +181,26 @@ impl Sessions {
 mod tests {
     use super::*;
 
-    const R: Revision = Revision::R2025_11_25;
+    use crate::mcp::revision::Revision;
+    use crate::service::Generations;
+
+    const REVISION: Revision = Revision::R2025_11_25;
+
+    fn peer() -> Peer {
+        Peer::new(REVISION, None, Generations::default())
+    }
 
     #[test]
     fn a_session_is_found_by_its_caller_alone_until_it_ends() {
         let mut sessions = Sessions::default();
         let (now, mine) = (Instant::now(), Arc::from("mine"));
-        let id = sessions.open(&mine, R, now).unwrap().to_string();
+        let id = sessions.open(&mine, peer(), now).unwrap().to_string();
         assert_eq!(id.len(), 22);
         assert_eq!(
-            sessions.find(&id, "mine", now).map(|found| found.1),
-            Some(R)
+            sessions
+                .find(&id, "mine", now)
+                .map(|found| found.1.revision()),
+            Some(REVISION)
         );
         assert!(sessions.find(&id, "other", now).is_none());
         assert!(!sessions.end(&id, "other"));
@@ -222,23 +213,13 @@ mod tests {
     fn an_idle_session_ends_and_a_streaming_one_does_not() {
         let mut sessions = Sessions::default();
         let (now, owner) = (Instant::now(), Arc::from("a"));
-        let idle = sessions.open(&owner, R, now).unwrap();
-        let streaming = sessions.open(&owner, R, now).unwrap();
-        let stop = Stop::new();
-        sessions.attach(streaming, stop.clone());
+        let idle = sessions.open(&owner, peer(), now).unwrap();
+        let streaming = sessions.open(&owner, peer(), now).unwrap();
+        sessions.stream(streaming);
         let later = now + IDLE;
         assert!(sessions.find(&idle.to_string(), "a", later).is_none());
         assert!(sessions.find(&streaming.to_string(), "a", later).is_some());
-        let second = Stop::new();
-        sessions.attach(streaming, second.clone());
-        assert!(stop.is_cancelled() && !second.is_cancelled());
-        sessions.detach(streaming, &stop, later);
-        assert!(
-            !second.is_cancelled(),
-            "the end of the first stream does not touch the second"
-        );
         assert!(sessions.end(&streaming.to_string(), "a"));
-        assert!(second.is_cancelled());
         assert!(sessions.owned.is_empty());
     }
 
@@ -246,20 +227,12 @@ mod tests {
     fn a_session_is_idle_from_the_end_of_its_stream_on() {
         let mut sessions = Sessions::default();
         let (now, owner) = (Instant::now(), Arc::from("a"));
-        let id = sessions.open(&owner, R, now).unwrap();
-        let stream = Stop::new();
-        sessions.attach(id, stream.clone());
-        sessions.detach(id, &stream, now + IDLE);
-        assert!(
-            sessions
-                .find(&id.to_string(), "a", now + IDLE + IDLE / 2)
-                .is_some()
-        );
-        assert!(
-            sessions
-                .find(&id.to_string(), "a", now + IDLE * 3)
-                .is_none()
-        );
+        let id = sessions.open(&owner, peer(), now).unwrap();
+        sessions.stream(id);
+        sessions.rest(id, now + IDLE);
+        let id = id.to_string();
+        assert!(sessions.find(&id, "a", now + IDLE + IDLE / 2).is_some());
+        assert!(sessions.find(&id, "a", now + IDLE * 3).is_none());
     }
 
     #[test]
@@ -267,12 +240,12 @@ mod tests {
         let mut sessions = Sessions::default();
         let start = Instant::now();
         let other = Arc::from("other");
-        let kept = sessions.open(&other, R, start).unwrap().to_string();
+        let kept = sessions.open(&other, peer(), start).unwrap().to_string();
         let greedy = Arc::from("greedy");
         let mut ids = Vec::new();
         for number in 0..10_000_u64 {
             let now = start + Duration::from_millis(number);
-            ids.push(sessions.open(&greedy, R, now).unwrap().to_string());
+            ids.push(sessions.open(&greedy, peer(), now).unwrap().to_string());
         }
         assert_eq!(sessions.table.len(), SESSIONS_PER_CALLER_MAX + 1);
         let now = start + Duration::from_secs(11);
@@ -284,14 +257,14 @@ mod tests {
         assert!(sessions.find(&ids[0], "greedy", now).is_none());
         for number in 0..SESSIONS_MAX {
             let owner = Arc::from(format!("caller {number}"));
-            sessions.open(&owner, R, now).unwrap();
+            sessions.open(&owner, peer(), now).unwrap();
         }
         assert_eq!(sessions.table.len(), SESSIONS_MAX);
     }
 
     #[test]
     fn ten_thousand_sessions_would_cost_less_than_eight_megabytes() {
-        let each = size_of::<Session>() + size_of::<SessionId>() + 64;
+        let each = size_of::<Session>() + size_of::<Peer>() + size_of::<SessionId>() + 96;
         assert!(each * 10_000 < 8 << 20, "{each} bytes each");
     }
 }

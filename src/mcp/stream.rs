@@ -1,52 +1,42 @@
-//! Event streams: how many there are, what opens and closes them. Framing and keep-alive belong to the transport.
+//! Event streams: what they carry and when they end. Framing and keep-alive belong to the transport.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
+use super::feed::Feed;
+use super::line::Line;
+use super::places::Place;
 use super::session::{SessionId, Sessions};
-use crate::base::shutdown::Stop;
-use crate::limits::{STREAMS_MAX, STREAMS_PER_CALLER_MAX};
 
-/// An open stream of server messages, to be framed by the transport.
+/// An open stream of server messages, to be framed by the transport. To drop it means that the client went away.
 #[derive(Debug)]
-pub struct EventStream {
-    /// The first message, if the stream opens with one.
-    pub opening: Option<Vec<u8>>,
-    /// The last message, if the stream is ended by the server in good order.
-    pub closing: Option<Vec<u8>>,
-    /// Cancelled when the stream has to end.
-    pub ended: Stop,
-    /// Gives the place back.
-    _place: Place,
-}
-
-/// Why no stream can be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Full {
-    /// There are too many in all.
-    Total,
-    /// This caller has too many.
-    Caller,
-}
-
-/// Counts the open streams.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Streams(Arc<Mutex<Counts>>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    total: usize,
-    by_caller: HashMap<Arc<str>, usize>,
-}
+pub struct EventStream(Kind);
 
 #[derive(Debug)]
-struct Place {
-    streams: Streams,
-    caller: Arc<str>,
+enum Kind {
+    /// What a call says, and its result.
+    Call {
+        line: Arc<Line>,
+        /// The call, ended with the stream where a client that goes away takes its request back.
+        _task: Option<AbortOnDropHandle<()>>,
+    },
+    /// Changes, for as long as the client wants to hear of them.
+    Feed(Reading),
+    /// Nothing at all.
+    Ended,
+}
+
+/// A feed in the hands of one reader.
+#[derive(Debug)]
+pub(super) struct Reading {
+    feed: Arc<Feed>,
+    reader: u32,
     session: Option<OfSession>,
+    _place: Option<Place>,
 }
 
 /// The session that a stream belongs to, told when the stream ends: it is idle from then on.
@@ -54,78 +44,81 @@ struct Place {
 pub(super) struct OfSession {
     pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) id: SessionId,
-    pub(super) ended: Stop,
 }
 
-/// What opens and closes a stream, and when.
-#[derive(Debug, Default)]
-pub(super) struct Course {
-    pub(super) opening: Option<Vec<u8>>,
-    pub(super) closing: Option<Vec<u8>>,
-    pub(super) ended: Stop,
-    pub(super) session: Option<OfSession>,
-}
+impl Reading {
+    /// Takes a feed over from whoever read it before.
+    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, place: Option<Place>) -> Self {
+        let reader = feed.attach();
+        Self {
+            feed,
+            reader,
+            session,
+            _place: place,
+        }
+    }
 
-impl Streams {
-    /// Opens a stream, if there is room for one more.
-    pub(super) fn open(&self, caller: &Arc<str>, course: Course) -> Result<EventStream, Full> {
-        let mut counts = self.0.lock();
-        if counts.total >= STREAMS_MAX {
-            return Err(Full::Total);
-        }
-        let own = counts.by_caller.entry(Arc::clone(caller)).or_insert(0);
-        if *own >= STREAMS_PER_CALLER_MAX {
-            return Err(Full::Caller);
-        }
-        *own += 1;
-        counts.total += 1;
-        Ok(EventStream {
-            opening: course.opening,
-            closing: course.closing,
-            ended: course.ended,
-            _place: Place {
-                streams: self.clone(),
-                caller: Arc::clone(caller),
-                session: course.session,
-            },
-        })
+    /// Whether the request with this id opened it.
+    pub(super) fn is_of(&self, id: &str) -> bool {
+        self.feed.is_of(id)
+    }
+
+    /// Ends it in good order.
+    pub(super) fn end(&self) {
+        self.feed.end();
+    }
+
+    /// The next message; `None` at the end.
+    pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        self.feed.poll_next(self.reader, context)
     }
 }
 
-impl Drop for Place {
+impl Drop for Reading {
     fn drop(&mut self) {
-        if let Some(of) = self.session.take() {
-            of.sessions.lock().detach(of.id, &of.ended, Instant::now());
-        }
-        let mut counts = self.streams.0.lock();
-        counts.total = counts.total.saturating_sub(1);
-        if let Some(own) = counts.by_caller.get_mut(&self.caller) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                counts.by_caller.remove(&self.caller);
-            }
+        if let Some(of) = &self.session
+            && self.feed.is_read_by(self.reader)
+        {
+            of.sessions.lock().rest(of.id, Instant::now());
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl EventStream {
+    /// The stream of a call.
+    pub(super) const fn of_call(line: Arc<Line>, task: Option<AbortOnDropHandle<()>>) -> Self {
+        Self(Kind::Call { line, _task: task })
+    }
 
-    #[test]
-    fn places_are_counted_per_caller_and_in_all_and_given_back() {
-        let streams = Streams::default();
-        let open = |caller: &str| streams.open(&Arc::from(caller), Course::default());
-        let greedy: Vec<_> = (0..STREAMS_PER_CALLER_MAX)
-            .map(|_| open("greedy").unwrap())
-            .collect();
-        assert_eq!(open("greedy").err(), Some(Full::Caller));
-        let others: Vec<_> = (STREAMS_PER_CALLER_MAX..STREAMS_MAX)
-            .map(|n| open(&n.to_string()).unwrap())
-            .collect();
-        assert_eq!(open("late").err(), Some(Full::Total));
-        drop((greedy, others));
-        assert!(open("greedy").is_ok());
-        assert!(streams.0.lock().by_caller.is_empty());
+    /// A stream of changes.
+    pub(super) const fn of_feed(reading: Reading) -> Self {
+        Self(Kind::Feed(reading))
+    }
+
+    /// A stream that has ended.
+    pub(super) const fn ended() -> Self {
+        Self(Kind::Ended)
+    }
+
+    /// Whether it stays open although nothing is under way.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self.0, Kind::Feed(_))
+    }
+
+    /// Ends the stream in good order: what closes it comes next. A call goes on to its result.
+    pub fn end(&self) {
+        if let Kind::Feed(reading) = &self.0 {
+            reading.end();
+        }
+    }
+
+    /// The next message; `None` at the end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        match &self.0 {
+            Kind::Call { line, .. } => line.poll_next(context),
+            Kind::Feed(reading) => reading.poll_next(context),
+            Kind::Ended => Poll::Ready(None),
+        }
     }
 }

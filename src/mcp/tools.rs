@@ -1,25 +1,15 @@
-//! `tools/list` and `tools/call`: what a caller may see, what a caller may do, and how a tool's answer or fault is written.
+//! `tools/list`: what a caller may see.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Serialize;
-use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
-use super::answer::{Answer, push_json};
 use super::error::Fault;
+use super::page::List;
 use super::revision::Revision;
-use super::{Request, Server, schema};
-use crate::base::shutdown::Stop;
+use super::{Request, Server};
 use crate::guard::Scopes;
-use crate::limits::{CALL_TIMEOUT_SECS, LIST_CACHE_MS, WRITES_RUNNING_MAX};
-use crate::service::{
-    Content, Effect, FaultCode, Registered, Registry, ResourceBody, Step, Tool, ToolAnswer,
-    ToolCall, ToolFault,
-};
+use crate::service::{Effect, Registered, Registry, Tool};
 
 /// How a tool is listed, ready-made for the kinds of revisions that differ.
 #[derive(Debug)]
@@ -62,8 +52,10 @@ fn render(tool: &Tool, revision: Revision) -> Box<str> {
     object.insert("name".into(), tool.name.into());
     object.insert("description".into(), tool.description.into());
     object.insert("inputSchema".into(), Value::clone(&tool.input_schema));
-    if revision.has_structured_content() {
+    if revision.has_titles() {
         object.insert("title".into(), tool.title.into());
+    }
+    if revision.has_structured_content() {
         object.insert("outputSchema".into(), Value::clone(&tool.output_schema));
     }
     if revision.has_annotations() {
@@ -84,332 +76,21 @@ fn hints(tool: &Tool) -> Value {
     })
 }
 
-/// A place in the list, told to the client as an opaque text and not remembered here.
-///
-/// It carries the number of tools, so that a cursor from before an update of the program is refused instead of skipping tools.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Cursor {
-    tools: u16,
-    next: u16,
-}
-
-impl Cursor {
-    fn to_text(self) -> String {
-        let [a, b] = self.tools.to_be_bytes();
-        let [c, d] = self.next.to_be_bytes();
-        URL_SAFE_NO_PAD.encode([a, b, c, d])
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; 4] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let [a, b, c, d] = bytes;
-        Some(Self {
-            tools: u16::from_be_bytes([a, b]),
-            next: u16::from_be_bytes([c, d]),
-        })
-    }
-}
-
 /// `tools/list`: the tools that the caller may call, a page at a time.
 pub(super) fn list(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    let tools = server.registry.all();
-    let generation = u16::try_from(tools.len()).unwrap_or(u16::MAX);
-    let start = match request.message.params.cursor {
-        None => 0,
-        Some(raw) => match schema::text(raw).as_deref() {
-            // Clients that always send the field send it empty at first; no cursor made here is empty.
-            Some("") => 0,
-            text => text
-                .and_then(Cursor::parse)
-                .filter(|cursor| cursor.tools == generation)
-                .map(|cursor| usize::from(cursor.next))
-                .ok_or_else(|| {
-                    Fault::params(
-                        "The cursor is not one of this list. Start again without a cursor.",
-                    )
-                })?,
-        },
+    let tools: Vec<_> = server.registry.all().iter().zip(&server.listings).collect();
+    let list = List {
+        field: "tools",
+        entries: &tools,
+        name: |(registered, _)| registered.tool().name,
     };
-    let mut answer = Answer::open(request.id, request.revision, 16 << 10);
-    let out = answer.name("tools");
-    out.push(b'[');
-    let visible = tools
-        .iter()
-        .zip(&server.listings)
-        .enumerate()
-        .skip(start)
-        .filter(|(_, (registered, _))| is_visible(registered, request.caller.scopes));
-    let mut next = None;
-    for (count, (index, (_, listing))) in visible.enumerate() {
-        if count == server.page {
-            next = u16::try_from(index).ok();
-            break;
-        }
-        if count > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(listing.for_revision(request.revision).as_bytes());
-    }
-    out.push(b']');
-    if let Some(next) = next {
-        let cursor = Cursor {
-            tools: generation,
-            next,
-        };
-        answer.field("nextCursor", &cursor.to_text());
-    }
-    if request.revision.has_cache_hints() {
-        // What is listed depends on the key's scopes.
-        answer.field("ttlMs", &LIST_CACHE_MS);
-        answer.raw("cacheScope", "\"private\"");
-    }
-    Ok(answer.close(request.revision, &server.meta))
-}
-
-fn is_visible(registered: &Registered, scopes: Scopes) -> bool {
-    registered.is_listed() && scopes.has(registered.tool().scope)
-}
-
-/// `tools/call`: scope, arguments, the call, and its answer or fault as a result.
-pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
-    let params = &request.message.params;
-    let name = params
-        .name
-        .and_then(schema::text)
-        .ok_or_else(|| Fault::params("`name` must be the name of a tool."))?;
-    let registered = server
-        .registry
-        .find(&name)
-        .ok_or_else(|| unknown(server, request, &name))?;
-    let tool = registered.tool();
-    if !request.caller.scopes.has(tool.scope) {
-        return Err(Fault::forbidden(
-            tool.name,
-            tool.scope,
-            request.revision.is_modern(),
-        ));
-    }
-    let arguments = arguments(params.arguments)?;
-    let outcome = match registered.check(&arguments) {
-        Ok(()) => carry_out(server, request, registered, arguments).await,
-        Err(problems) => Err(bad_arguments(tool, &json!(problems))),
-    };
-    match outcome {
-        Ok(Step::Done(answer)) => Ok(success(server, request, &answer)),
-        Ok(Step::Ask(_) | Step::Task) => Err(Fault::params(format!(
-            "{} has to ask a person first, which is not possible here.",
-            tool.name
-        ))),
-        Err(fault)
-            if fault.code == FaultCode::BadArguments
-                && !request.revision.shows_bad_arguments_to_the_model() =>
-        {
-            Err(Fault::params(fault.problem).with_data(fault.data))
-        }
-        Err(fault) => Ok(failure(server, request, &fault)),
-    }
-}
-
-fn unknown(server: &Server, request: &Request<'_>, name: &str) -> Fault {
-    let nearest = server
-        .registry
-        .all()
-        .iter()
-        .filter(|registered| is_visible(registered, request.caller.scopes))
-        .map(|registered| registered.tool().name)
-        .map(|known| (strsim::jaro_winkler(name, known), known))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    let name: String = name.chars().take(80).collect();
-    Fault::params(match nearest {
-        Some((_, nearest)) => format!("Unknown tool: {name:?}. Did you mean {nearest:?}?"),
-        None => format!("Unknown tool: {name:?}. `tools/list` names them all."),
+    list.answer(server, request, |(registered, listing)| {
+        is_visible(registered, request.caller.scopes)
+            .then(|| Cow::Borrowed(listing.for_revision(request.revision)))
     })
 }
 
-fn arguments(raw: Option<&RawValue>) -> Result<Value, Fault> {
-    let Some(raw) = raw else {
-        return Ok(Value::Object(Map::new()));
-    };
-    if !schema::is_object(raw) {
-        return Err(Fault::params("`arguments` must be an object."));
-    }
-    serde_json::from_str(raw.get())
-        .map_err(|error| Fault::params(format!("`arguments` cannot be read: {error}.")))
-}
-
-fn bad_arguments(tool: &Tool, problems: &Value) -> ToolFault {
-    ToolFault::new(
-        FaultCode::BadArguments,
-        format!("The arguments do not fit {}.", tool.name),
-        "Mend what the list names and call again.",
-    )
-    .with_data(problems.clone())
-}
-
-/// Calls the tool.
-///
-/// A read ends with its client, which nobody can tell from its finishing. A write runs on a task of the server: half a write would
-/// be worse than one that nobody waits for. Where the revision says that going away cancels, the write is told so and may stop
-/// before its next step.
-async fn carry_out(
-    server: &Server,
-    request: &Request<'_>,
-    registered: &Registered,
-    arguments: Value,
-) -> Result<Step<ToolAnswer>, ToolFault> {
-    let tool = registered.tool();
-    let call = |cancel| ToolCall::new(tool.name, arguments, request.caller.clone(), cancel);
-    let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
-    if tool.effect == Effect::Read {
-        // Long waits end when the process stops.
-        return tokio::time::timeout(
-            limit,
-            registered.service().call(call(server.closing.clone())),
-        )
-        .await
-        .unwrap_or_else(|_| Err(took_too_long(tool)));
-    }
-    if server.writes.len() >= WRITES_RUNNING_MAX {
-        return Err(ToolFault::new(
-            FaultCode::Busy,
-            "Too many changes are under way at this moment; this one was not begun.",
-            "Call again in a second.",
-        ));
-    }
-    let cancel = Stop::new();
-    let _cancelled_when_dropped = request
-        .revision
-        .cancels_on_disconnect()
-        .then(|| cancel.clone().drop_guard());
-    let call = call(cancel.clone());
-    let (service, tool) = (registered.shared_service(), tool.clone());
-    let task = server.writes.spawn(async move {
-        let (caller, started) = (call.caller.name.clone(), Instant::now());
-        let outcome = tokio::time::timeout(limit, service.call(call)).await.unwrap_or_else(|_| {
-            cancel.cancel();
-            Err(took_too_long(&tool))
-        });
-        let result = outcome.as_ref().map_or_else(|fault| fault.code.as_str(), |_| "OK");
-        tracing::info!(target: "audit", %caller, tool = tool.name, outcome = result, took_ms = ms(started), "a change was asked for");
-        outcome
-    });
-    match task.await {
-        Ok(outcome) => outcome,
-        // A fault of the program: it goes on where it would have gone on without the task.
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(took_too_long(registered.tool())),
-    }
-}
-
-fn ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-fn took_too_long(tool: &Tool) -> ToolFault {
-    let (code, next_step) = match tool.effect {
-        Effect::Read => (FaultCode::Busy, "Ask for less, or again later."),
-        Effect::Write | Effect::WriteIdempotent => (
-            FaultCode::OutcomeUnknown,
-            "Read the values before anything else.",
-        ),
-    };
-    let problem = format!("{} took longer than {CALL_TIMEOUT_SECS} s.", tool.name);
-    ToolFault::new(code, problem, next_step)
-}
-
-fn success(server: &Server, request: &Request<'_>, tool_answer: &ToolAnswer) -> Vec<u8> {
-    let revision = request.revision;
-    let structured = tool_answer.structured.as_deref().map_or("", RawValue::get);
-    let mut answer = Answer::open(
-        request.id,
-        revision,
-        structured.len() + tool_answer.text.len() + 128,
-    );
-    // Clients that know no structured content get it as a second text.
-    let twin = if revision.has_structured_content() {
-        ""
-    } else {
-        structured
-    };
-    content(&mut answer, &[&tool_answer.text, twin], &tool_answer.more);
-    if revision.has_structured_content() && !structured.is_empty() {
-        answer.raw("structuredContent", structured);
-    }
-    answer.raw("isError", "false");
-    answer.close(revision, &server.meta)
-}
-
-#[derive(Serialize)]
-struct FaultBody<'a> {
-    code: &'static str,
-    problem: &'a str,
-    next_step: &'a str,
-    #[serde(skip_serializing_if = "Value::is_null")]
-    data: &'a Value,
-}
-
-fn failure(server: &Server, request: &Request<'_>, fault: &ToolFault) -> Vec<u8> {
-    let revision = request.revision;
-    let mut text = fault.to_string();
-    if !fault.data.is_null() {
-        text.push(' ');
-        text.push_str(&fault.data.to_string());
-    }
-    let mut answer = Answer::open(request.id, revision, text.len() * 2 + 256);
-    content(&mut answer, &[&text], &[]);
-    if revision.has_structured_content() {
-        let body = FaultBody {
-            code: fault.code.as_str(),
-            problem: &fault.problem,
-            next_step: &fault.next_step,
-            data: &fault.data,
-        };
-        answer.field("structuredContent", &body);
-    }
-    answer.raw("isError", "true");
-    answer.close(revision, &server.meta)
-}
-
-/// The field `content`: texts that are not empty, then whatever is no text.
-fn content(answer: &mut Answer, texts: &[&str], more: &[Content]) {
-    let out = answer.name("content");
-    out.push(b'[');
-    let start = out.len();
-    for text in texts.iter().filter(|text| !text.is_empty()) {
-        if out.len() > start {
-            out.push(b',');
-        }
-        out.extend_from_slice(b"{\"type\":\"text\",\"text\":");
-        push_json(out, text);
-        out.push(b'}');
-    }
-    for piece in more {
-        if out.len() > start {
-            out.push(b',');
-        }
-        push_json(out, &piece_json(piece));
-    }
-    out.push(b']');
-}
-
-/// A piece of content as MCP writes it.
-fn piece_json(piece: &Content) -> Value {
-    match piece {
-        Content::Text(text) => json!({"type": "text", "text": text}),
-        Content::Image { mime_type, base64 } => {
-            json!({"type": "image", "mimeType": mime_type, "data": base64})
-        }
-        Content::Audio { mime_type, base64 } => {
-            json!({"type": "audio", "mimeType": mime_type, "data": base64})
-        }
-        Content::Resource(resource) => {
-            let (field, body) = match &resource.body {
-                ResourceBody::Text(text) => ("text", text.as_str()),
-                ResourceBody::Base64(bytes) => ("blob", &**bytes),
-            };
-            json!({"type": "resource", "resource": {"uri": resource.uri, "mimeType": resource.mime_type, field: body}})
-        }
-        Content::Link { uri, name } => json!({"type": "resource_link", "uri": uri, "name": name}),
-    }
+/// Whether a list shows the tool to a caller with these scopes.
+pub(super) fn is_visible(registered: &Registered, scopes: Scopes) -> bool {
+    registered.is_listed() && scopes.has(registered.tool().scope)
 }

@@ -13,8 +13,8 @@ use futures_util::future::{self, BoxFuture};
 use serde_json::Value;
 
 pub use call::{
-    Abilities, Ask, Content, Listener, LogLevel, Question, QuestionKind, Said, Step, TaskMode,
-    ToolAnswer, ToolCall, Voice,
+    Abilities, Ask, Content, Form, Listener, LogLevel, Question, QuestionKind, Said, Step,
+    TaskMode, ToolAnswer, ToolCall, Voice,
 };
 pub use catalogue::{
     Completed, Completion, Generations, Prompt, PromptAnswer, PromptArgument, PromptCall,
@@ -22,7 +22,7 @@ pub use catalogue::{
     Speaker, Target,
 };
 pub use fault::{FaultCode, ToolFault};
-pub use registry::{Registered, Registry, RegistryError};
+pub use registry::{Registered, RegisteredPrompt, Registry, RegistryError};
 
 use crate::guard::{Caller, Scope};
 

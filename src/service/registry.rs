@@ -1,20 +1,23 @@
-//! Which service answers to which name: the one place where tools are looked up and their arguments checked.
+//! Which service answers to which name: the one place where tools, prompts and resources are looked up, and arguments checked.
 
 use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use jsonschema::Validator;
 use serde_json::Value;
 
-use super::arguments::{self, Problem};
-use super::{Service, Tool};
+use super::arguments::{Arguments, Problem};
+use super::{
+    Completed, Completion, Generations, Prompt, Resource, ResourceContents, ResourceTemplate,
+    Service, Tool, ToolFault,
+};
+use crate::guard::Caller;
 
 /// A tool together with the service that carries it out.
 pub struct Registered {
     tool: Tool,
     service: Arc<dyn Service>,
-    validator: Validator,
+    arguments: Arguments,
     is_listed: bool,
 }
 
@@ -27,14 +30,8 @@ impl Registered {
 
     /// Who carries it out.
     #[must_use]
-    pub fn service(&self) -> &dyn Service {
-        &*self.service
-    }
-
-    /// The same, to be kept beyond the registry's lock or lifetime.
-    #[must_use]
-    pub fn shared_service(&self) -> Arc<dyn Service> {
-        Arc::clone(&self.service)
+    pub fn service(&self) -> &Arc<dyn Service> {
+        &self.service
     }
 
     /// Whether lists show it; older names answer and are not listed.
@@ -48,7 +45,7 @@ impl Registered {
     /// # Errors
     /// What is wrong, in the order in which it was found, at most [`crate::limits::PROBLEMS_MAX`] problems.
     pub fn check(&self, arguments: &Value) -> Result<(), Vec<Problem>> {
-        arguments::check(&self.validator, &self.tool.input_schema, arguments)
+        self.arguments.check(arguments)
     }
 }
 
@@ -67,6 +64,12 @@ pub enum RegistryError {
     /// Two tools have one name.
     #[error("two tools are named {0:?}")]
     NameTwice(&'static str),
+    /// Two prompts have one name.
+    #[error("two prompts are named {0:?}")]
+    PromptTwice(&'static str),
+    /// Two families of resources have one URI.
+    #[error("two resource templates are {0:?}")]
+    TemplateTwice(&'static str),
     /// A schema is not JSON Schema 2020-12, or not that of an object.
     #[error("the {which} schema of tool {tool:?} is wrong: {problem}")]
     BadSchema {
@@ -79,26 +82,79 @@ pub enum RegistryError {
     },
 }
 
-/// All tools of all services, in the order in which they are listed.
-#[derive(Debug, Default)]
+/// A prompt together with the service that fills it in.
+#[derive(Clone)]
+pub struct RegisteredPrompt {
+    prompt: Prompt,
+    service: Arc<dyn Service>,
+}
+
+impl RegisteredPrompt {
+    /// The prompt.
+    #[must_use]
+    pub fn prompt(&self) -> &Prompt {
+        &self.prompt
+    }
+
+    /// Who fills it in.
+    #[must_use]
+    pub fn service(&self) -> &dyn Service {
+        &*self.service
+    }
+}
+
+impl fmt::Debug for RegisteredPrompt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredPrompt")
+            .field("prompt", &self.prompt.name)
+            .field("service", &self.service.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all services offer, in the order in which it is listed.
+#[derive(Default)]
 pub struct Registry {
+    services: Vec<Arc<dyn Service>>,
     tools: Vec<Registered>,
-    by_name: HashMap<&'static str, usize>,
+    tools_by_name: HashMap<&'static str, usize>,
+    prompts: Vec<RegisteredPrompt>,
+    prompts_by_name: HashMap<&'static str, usize>,
+    templates: Vec<ResourceTemplate>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("tools", &self.tools)
+            .field("prompts", &self.prompts)
+            .field("templates", &self.templates.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Registry {
-    /// Puts the tools of these services together and compiles their schemas.
+    /// Puts these services together and compiles the schemas of their tools.
     ///
     /// # Errors
-    /// Two tools share a name, or a schema is no schema.
+    /// Two things share a name, or a schema is no schema.
     pub fn new(services: &[Arc<dyn Service>]) -> Result<Self, RegistryError> {
-        let mut registry = Self::default();
+        let mut registry = Self {
+            services: services.to_vec(),
+            ..Self::default()
+        };
         for service in services {
             for tool in service.tools() {
-                registry.add(tool, service, true)?;
+                registry.add_tool(tool, service, true)?;
             }
             for tool in service.older_names() {
-                registry.add(tool, service, false)?;
+                registry.add_tool(tool, service, false)?;
+            }
+            for prompt in service.prompts() {
+                registry.add_prompt(prompt, service)?;
+            }
+            for template in service.resource_templates() {
+                registry.add_template(template)?;
             }
         }
         Ok(registry)
@@ -107,9 +163,8 @@ impl Registry {
     /// The tool of this name, listed or not.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Registered> {
-        self.by_name
-            .get(name)
-            .and_then(|index| self.tools.get(*index))
+        let index = *self.tools_by_name.get(name)?;
+        self.tools.get(index)
     }
 
     /// Every tool, listed or not, in a stable order.
@@ -118,39 +173,138 @@ impl Registry {
         &self.tools
     }
 
-    fn add(
+    /// The prompt of this name.
+    #[must_use]
+    pub fn find_prompt(&self, name: &str) -> Option<&RegisteredPrompt> {
+        let index = *self.prompts_by_name.get(name)?;
+        self.prompts.get(index)
+    }
+
+    /// Every prompt, in a stable order.
+    #[must_use]
+    pub fn prompts(&self) -> &[RegisteredPrompt] {
+        &self.prompts
+    }
+
+    /// The resources that are listed one by one at this moment, in a stable order.
+    #[must_use]
+    pub fn resources(&self) -> Vec<Resource> {
+        let all = self.services.iter();
+        all.flat_map(|service| service.resources()).collect()
+    }
+
+    /// Every family of resources, in a stable order.
+    #[must_use]
+    pub fn templates(&self) -> &[ResourceTemplate] {
+        &self.templates
+    }
+
+    /// Reads a resource from the first service that has it. `None` if none has.
+    ///
+    /// # Errors
+    /// The service has it and cannot read it now.
+    pub async fn read(
+        &self,
+        uri: &str,
+        caller: &Caller,
+    ) -> Result<Option<ResourceContents>, ToolFault> {
+        for service in &self.services {
+            if let Some(contents) = service.read_resource(uri, caller).await? {
+                return Ok(Some(contents));
+            }
+        }
+        Ok(None)
+    }
+
+    /// [`Service::resource_stamp`] of the first service that has this resource.
+    #[must_use]
+    pub fn resource_stamp(&self, uri: &str) -> Option<u64> {
+        let mut all = self.services.iter();
+        all.find_map(|service| service.resource_stamp(uri))
+    }
+
+    /// Which edition of each list is out, over all services.
+    #[must_use]
+    pub fn generations(&self) -> Generations {
+        let each = self.services.iter().map(|service| service.generations());
+        each.fold(Generations::default(), |all, one| Generations {
+            tools: all.tools.wrapping_add(one.tools),
+            prompts: all.prompts.wrapping_add(one.prompts),
+            resources: all.resources.wrapping_add(one.resources),
+        })
+    }
+
+    /// Values that could complete an argument, by the service that knows it.
+    #[must_use]
+    pub fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
+        let mut all = self.services.iter();
+        all.find_map(|service| service.complete(completion))
+    }
+
+    fn add_tool(
         &mut self,
         tool: &Tool,
         service: &Arc<dyn Service>,
         is_listed: bool,
     ) -> Result<(), RegistryError> {
-        compile(tool.name, "output", &tool.output_schema)?;
-        let validator = compile(tool.name, "input", &tool.input_schema)?;
-        if self.by_name.insert(tool.name, self.tools.len()).is_some() {
+        must_be_object(tool.name, "output", &tool.output_schema)?;
+        must_be_object(tool.name, "input", &tool.input_schema)?;
+        let arguments =
+            Arguments::new(&tool.input_schema).map_err(|problem| RegistryError::BadSchema {
+                tool: tool.name,
+                which: "input",
+                problem,
+            })?;
+        let index = self.tools.len();
+        if self.tools_by_name.insert(tool.name, index).is_some() {
             return Err(RegistryError::NameTwice(tool.name));
         }
         self.tools.push(Registered {
             tool: tool.clone(),
             service: Arc::clone(service),
-            validator,
+            arguments,
             is_listed,
         });
         Ok(())
     }
+
+    fn add_prompt(
+        &mut self,
+        prompt: &Prompt,
+        service: &Arc<dyn Service>,
+    ) -> Result<(), RegistryError> {
+        let index = self.prompts.len();
+        if self.prompts_by_name.insert(prompt.name, index).is_some() {
+            return Err(RegistryError::PromptTwice(prompt.name));
+        }
+        self.prompts.push(RegisteredPrompt {
+            prompt: prompt.clone(),
+            service: Arc::clone(service),
+        });
+        Ok(())
+    }
+
+    fn add_template(&mut self, template: &ResourceTemplate) -> Result<(), RegistryError> {
+        let mut others = self.templates.iter();
+        if others.any(|other| other.uri_template == template.uri_template) {
+            return Err(RegistryError::TemplateTwice(template.uri_template));
+        }
+        self.templates.push(template.clone());
+        Ok(())
+    }
 }
 
-fn compile(
+fn must_be_object(
     tool: &'static str,
     which: &'static str,
     schema: &Value,
-) -> Result<Validator, RegistryError> {
-    let bad = |problem: String| RegistryError::BadSchema {
+) -> Result<(), RegistryError> {
+    if schema.get("type").and_then(Value::as_str) == Some("object") {
+        return Ok(());
+    }
+    Err(RegistryError::BadSchema {
         tool,
         which,
-        problem,
-    };
-    if schema.get("type").and_then(Value::as_str) != Some("object") {
-        return Err(bad("its type is not \"object\"".to_owned()));
-    }
-    jsonschema::draft202012::new(schema).map_err(|error| bad(error.to_string()))
+        problem: "its type is not \"object\"".to_owned(),
+    })
 }

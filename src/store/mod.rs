@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use disk::Counters;
@@ -28,6 +29,7 @@ pub use error::StoreError;
 pub use mirror::Mirror;
 
 use disk::{Disk, Found};
+use error::Fault;
 use writer::Retry;
 
 /// The store of one box. Its owner runs [`Store::run`] as a task and hands the mirrors to everybody else.
@@ -36,6 +38,8 @@ pub struct Store {
     disk: Disk,
     status: watch::Sender<StoreStatus>,
     retry: Retry,
+    /// A round that did not come back from the disk in time.
+    hanging: Option<JoinHandle<(Disk, Result<(), Fault>)>>,
     crowded: Arc<Notify>,
 }
 
@@ -113,6 +117,7 @@ impl Store {
             disk,
             status: watch::Sender::new(status),
             retry: Retry::default(),
+            hanging: None,
             crowded,
         };
         if let Some(fault) = fault {

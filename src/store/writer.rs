@@ -15,8 +15,9 @@ const ROUND_LIMIT: Duration = Duration::from_secs(30);
 /// Longest that the last round may hold up the end of the process.
 const LAST_ROUND_LIMIT: Duration = Duration::from_secs(3);
 
-/// Rest after a store could not be made anew either.
-const RETRY_AFTER: Duration = Duration::from_mins(10);
+/// Rest after a store could not be made anew either: doubled each time, between these bounds. To write everything anew wears the
+/// flash, and a disk that is full or dying is not helped by haste.
+const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(30), Duration::from_mins(10));
 
 /// When a store that failed is tried again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,12 +32,12 @@ impl Retry {
         self.at.is_none_or(|at| at <= now)
     }
 
-    /// Once at once, then seldom: a disk that is full or dying is not helped by haste.
+    /// Once at once, then more and more seldom.
     fn failed(&mut self, now: Instant) {
-        let rest = if self.failures == 0 {
-            Duration::ZERO
-        } else {
-            RETRY_AFTER
+        let (first, longest) = RETRY_AFTER;
+        let rest = match self.failures {
+            0 => Duration::ZERO,
+            again => first.saturating_mul(1 << (again - 1).min(10)).min(longest),
         };
         self.failures = self.failures.saturating_add(1);
         self.at = Some(now + rest);
@@ -71,19 +72,32 @@ impl Store {
             self.report(None);
             return;
         }
+        if self
+            .hanging
+            .as_ref()
+            .is_some_and(|work| !work.is_finished())
+        {
+            // One thread is lost to this disk already; a second one would hang as well.
+            self.report(Some(Err(Fault::Hanging(limit))));
+            return;
+        }
+        self.hanging = None;
         let spare = self.disk.lost();
         let mut disk = std::mem::replace(&mut self.disk, spare);
-        let work = tokio::task::spawn_blocking(move || {
+        let mut work = tokio::task::spawn_blocking(move || {
             let written = disk.round();
             (disk, written)
         });
-        let written = match timeout(limit, work).await {
+        let written = match timeout(limit, &mut work).await {
             Ok(Ok((disk, written))) => {
                 self.disk = disk;
                 written
             }
             Ok(Err(panic)) => Err(Fault::Damaged(panic.to_string())),
-            Err(_elapsed) => Err(Fault::Hanging(limit)),
+            Err(_elapsed) => {
+                self.hanging = Some(work);
+                Err(Fault::Hanging(limit))
+            }
         };
         self.report(Some(written));
     }
@@ -126,5 +140,24 @@ impl Store {
     pub(super) fn note_start(&mut self, fault: &Fault, now: Instant) {
         tracing::error!(%fault, "the store cannot be used; serving from memory");
         self.retry.failed(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_failed_is_tried_at_once_then_after_half_a_minute_and_never_later_than_ten() {
+        let (mut retry, now) = (Retry::default(), Instant::now());
+        let rests: Vec<_> = (0..40)
+            .map(|_| {
+                retry.failed(now);
+                retry.at.unwrap().duration_since(now).as_secs()
+            })
+            .collect();
+        assert_eq!(rests[..7], [0, 30, 60, 120, 240, 480, 600]);
+        assert!(rests[7..].iter().all(|rest| *rest == 600));
+        assert!(!retry.is_due(now) && retry.is_due(now + RETRY_AFTER.1));
     }
 }

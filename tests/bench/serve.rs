@@ -58,7 +58,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             }
             ["bare"] => {
                 let mut tasks = JoinSet::new();
-                let server = product(&stop, &mut tasks)?;
+                let server = Arc::new(product(&stop, &mut tasks)?);
                 let scopes = Role::Operator.scopes();
                 let caller = Caller {
                     name: "bench".into(),
@@ -105,11 +105,7 @@ fn product(stop: &Stop, tasks: &mut JoinSet<&'static str>) -> Result<Server> {
         stop.clone(),
         tasks,
     );
-    let core = Core {
-        name: "hall".into(),
-        link,
-        mirror,
-    };
+    let core = Core::new("hall".into(), link, mirror);
     let policy =
         Policy::new(&SafetyConfig::default()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let services: [Arc<dyn Service>; 1] =
@@ -176,7 +172,7 @@ impl Handler for Yardstick {
 
 /// The protocol layer and the tools, for one caller whom nobody checks.
 struct Bare {
-    server: Server,
+    server: Arc<Server>,
     caller: Caller,
 }
 
@@ -192,11 +188,13 @@ impl Handler for Bare {
             method: field("mcp-method"),
             name: field("mcp-name"),
             session: Field::Absent,
+            ..Routing::default()
         };
         let post = Post {
             body,
             routing: Some(routing),
             caller: &self.caller,
+            accepts_events: true,
         };
         match self.server.post(post).await.body {
             ReplyBody::Json(body) => Ok(body.into()),

@@ -147,11 +147,7 @@ impl House {
         timeout(Duration::from_mins(1), live)
             .await
             .expect("the simulated Core can be learnt");
-        let core = Core {
-            name: "core".into(),
-            link,
-            mirror,
-        };
+        let core = Core::new("core".into(), link, mirror);
         let services: Vec<Arc<dyn Service>> =
             vec![Arc::new(QsysService::new(vec![core], Arc::new(policy())))];
         let info = ServerInfo {

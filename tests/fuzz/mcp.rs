@@ -64,11 +64,13 @@ async fn answered(house: &House, request: &Request, session: &mut Option<String>
         method: request.method.field(said("/method")),
         name: request.name.field(said("/params/name")),
         session: request.session.field(session.as_deref()),
+        ..Routing::default()
     };
     let post = Post {
         body: body.as_bytes(),
         routing: request.is_over_http.then_some(routing),
         caller: &house.caller,
+        accepts_events: true,
     };
     let reply = house.server.post(post).await;
     assert!(STATUSES.contains(&reply.status), "status {}", reply.status);

@@ -1,11 +1,14 @@
 //! A service with one tool for each way in which a tool can behave.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rackhand::guard::Scope;
-use rackhand::service::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use rackhand::service::{
+    Effect, FaultCode, LogLevel, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault, Voice,
+};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -23,6 +26,8 @@ pub(crate) struct Knobs {
     pub(crate) written: AtomicUsize,
     /// Calls dropped before their end.
     pub(crate) dropped: AtomicUsize,
+    /// The voice of the last call that spoke, kept past its end.
+    pub(crate) voice: Mutex<Option<Voice>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +63,13 @@ impl Fixture {
                 tool("fixture_fail", Effect::Read, Scope::Read, nothing.clone()),
                 tool("fixture_wait", Effect::Read, Scope::Read, nothing.clone()),
                 tool(
+                    "fixture_speak",
+                    Effect::Read,
+                    Scope::Read,
+                    json!({"type": "object", "additionalProperties": false, "properties": {
+                    "then": {"enum": ["answer", "wait", "refuse", "go_on"]}}}),
+                ),
+                tool(
                     "fixture_set",
                     Effect::WriteIdempotent,
                     Scope::Operate,
@@ -73,6 +85,45 @@ impl Fixture {
             ],
             older: vec![tool("old_echo", Effect::Read, Scope::Read, text)],
             knobs,
+        }
+    }
+}
+
+impl Fixture {
+    /// Tells progress (among it steps back and numbers that are none) and log lines of each level, then does as asked.
+    async fn speak(&self, call: &ToolCall) -> Result<Step<ToolAnswer>, ToolFault> {
+        let guard = CountsWhenDropped(Arc::clone(&self.knobs));
+        for progress in [0.0, 50.0, 50.0, 20.0, f64::NAN] {
+            call.voice.progress(progress, Some(100.0), "half \"way\"");
+        }
+        for (level, text) in [
+            (LogLevel::Debug, "a detail"),
+            (LogLevel::Info, "what happens"),
+            (LogLevel::Warning, "a look"),
+            (LogLevel::Error, "a fault"),
+        ] {
+            call.voice.log(level, text);
+        }
+        self.knobs.begun.notify_one();
+        match call.arguments["then"].as_str() {
+            Some("wait") => self.knobs.release.notified().await,
+            Some("go_on") => {
+                for step in 0..200 {
+                    call.voice.progress(51.0 + f64::from(step), None, "");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            _ => {}
+        }
+        std::mem::forget(guard);
+        *self.knobs.voice.lock().unwrap() = Some(call.voice.clone());
+        match call.arguments["then"].as_str() {
+            Some("refuse") => Err(ToolFault::new(
+                FaultCode::BadArguments,
+                "No.",
+                "Other ones.",
+            )),
+            _ => Ok(answer("said")),
         }
     }
 }
@@ -133,6 +184,7 @@ impl Service for Fixture {
                     self.knobs.written.fetch_add(1, Ordering::SeqCst);
                     Ok(answer("set"))
                 }
+                "fixture_speak" => self.speak(&call).await,
                 "fixture_panic" => panic!("a fault of the program"),
                 _ => Err(ToolFault::new(
                     FaultCode::NotFound,

@@ -236,7 +236,10 @@ async fn discover_names_revisions_capabilities_and_the_server() {
         .json();
     let result = &answer["result"];
     assert_eq!(result["supportedVersions"][0], MODERN);
-    assert_eq!(result["capabilities"], json!({"tools": {}}));
+    assert_eq!(
+        result["capabilities"],
+        json!({"tools": {"listChanged": true}})
+    );
     assert_eq!(
         result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],
         "rackhand"
@@ -325,7 +328,12 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
     for (role, expected) in [
         (
             "guest",
-            &["fixture_echo", "fixture_fail", "fixture_wait"][..],
+            &[
+                "fixture_echo",
+                "fixture_fail",
+                "fixture_wait",
+                "fixture_speak",
+            ][..],
         ),
         (
             "operator",
@@ -333,6 +341,7 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
                 "fixture_echo",
                 "fixture_fail",
                 "fixture_wait",
+                "fixture_speak",
                 "fixture_set",
             ],
         ),
@@ -342,6 +351,7 @@ async fn a_caller_sees_and_calls_only_what_its_scopes_allow() {
                 "fixture_echo",
                 "fixture_fail",
                 "fixture_wait",
+                "fixture_speak",
                 "fixture_set",
                 "fixture_admin",
                 "fixture_panic",
@@ -376,7 +386,7 @@ async fn tools_are_listed_with_all_hints_page_by_page_and_old_names_are_not() {
     let mut client = bed.client_as("admin");
     let mut names = Vec::new();
     let mut params = json!({});
-    for _ in 0..3 {
+    for _ in 0..4 {
         let result = client.modern("tools/list", params).await.json()["result"].clone();
         for tool in result["tools"].as_array().unwrap() {
             assert_eq!(tool["annotations"].as_object().unwrap().len(), 5);
@@ -391,6 +401,7 @@ async fn tools_are_listed_with_all_hints_page_by_page_and_old_names_are_not() {
             "fixture_echo",
             "fixture_fail",
             "fixture_wait",
+            "fixture_speak",
             "fixture_set",
             "fixture_admin",
             "fixture_panic"
@@ -460,7 +471,10 @@ async fn listen_acknowledges_what_is_served_keeps_alive_and_ends_in_good_order()
     };
     let acknowledged = message(&client.chunk().await.unwrap());
     schemas::assert_is(true, "SubscriptionsAcknowledgedNotification", &acknowledged);
-    assert_eq!(acknowledged["params"]["notifications"], json!({}));
+    assert_eq!(
+        acknowledged["params"]["notifications"],
+        json!({"toolsListChanged": true})
+    );
     assert_eq!(
         acknowledged["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
         "listen:0"

@@ -234,3 +234,63 @@ async fn clients_that_do_not_read_do_not_keep_the_service_from_stopping() {
     assert!(process.signal("TERM").await);
     assert_eq!(process.ended().await, Some(0), "{}", process.said());
 }
+
+#[tokio::test]
+async fn a_damaged_identity_file_keeps_the_box_serving_and_its_link_closed_until_a_person_accepts_the_core()
+ {
+    let core = Core::start(&["--tls-listen", "127.0.0.1:0"]).await;
+    let place = Place::new(&format!(
+        "address = \"{}\"\ntransport = \"wss\"",
+        core.port("wss")
+    ));
+    let key = place.key("test", "admin").await;
+    let served = place.serve(&key).await;
+    served.reached("live").await;
+    served.process.stopped().await;
+
+    std::fs::write(place.path().join("data/identity.json"), "{\"pins\":").unwrap();
+    let served = place.serve(&key).await;
+    served.reached("refused").await;
+    assert_eq!(
+        served.reading("Hall A Gain", "gain").await["quality"],
+        "stale"
+    );
+    assert!(served.process.said().contains("rackhand core trust"));
+    let (exit, said) = run(&["core", "trust", "--config", &place.config()]).await;
+    assert_eq!(exit, Some(0), "{said}");
+    served.reached("live").await;
+    let mut process = served.process;
+    assert!(process.signal("TERM").await);
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}
+
+#[tokio::test]
+async fn over_tcp_with_a_pin_the_box_does_its_work_and_with_a_wrong_one_says_so() {
+    let core = Core::start(&["--tcp", "127.0.0.1:0", "--logon", "rack:1234"]).await;
+    let place = Place::new(&format!(
+        "address = \"{}\"\ntransport = \"tcp\"\nuser = \"rack\"\npin-file = \"PIN\"\n[safety]\nwrites = true",
+        core.port("tcp")
+    ));
+    let pin = place.path().join("pin");
+    std::fs::write(&pin, "1234\n").unwrap();
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    place.configure(&text.replace("PIN", pin.to_str().unwrap()));
+    let key = place.key("test", "operator").await;
+    let served = place.serve(&key).await;
+    served.reached("live").await;
+    let change = json!({"changes": [{"component": "Hall A Gain", "control": "gain", "value": -21}], "reason": "test"});
+    let answer = served.must("qsys_set_controls", change).await;
+    assert_eq!(answer["changes"][0]["as_asked"], true, "{answer:#}");
+    served.process.stopped().await;
+
+    std::fs::write(&pin, "9999\n").unwrap();
+    let served = place.serve(&key).await;
+    let link = served.reached("refused").await;
+    assert!(
+        link["meaning"].as_str().unwrap().contains("PIN"),
+        "{link:#}"
+    );
+    let mut process = served.process;
+    assert!(process.signal("TERM").await);
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}

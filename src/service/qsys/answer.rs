@@ -179,8 +179,13 @@ pub(super) trait Bounded: Serialize {
 
 /// Writes an answer down once; more often only if it is too large, with fewer rows each time.
 pub(super) fn bounded<T: Bounded>(mut answer: T) -> Result<Box<RawValue>, ToolFault> {
+    fitted(&mut answer)
+}
+
+/// The same for callers that want to know which rows are left.
+pub(super) fn fitted<T: Bounded>(answer: &mut T) -> Result<Box<RawValue>, ToolFault> {
     loop {
-        let written = whole(&answer)?;
+        let written = whole(answer)?;
         let rows = answer.rows();
         if written.get().len() <= ANSWER_MAX_BYTES || rows == 0 {
             return Ok(written);

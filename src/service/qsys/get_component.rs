@@ -216,7 +216,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         );
         let structured = answer::bounded(Answer {
             head,
-            component: view.name.to_string(),
+            component: shown_text(&view.name),
             kind: shown_text(&view.kind),
             properties: fields
                 .contains(&Field::Properties)
@@ -298,7 +298,7 @@ fn row(control: &ControlView, fields: &[Field], policy: &Policy) -> Row {
     };
     let more = choices.len().saturating_sub(CHOICES_SHOWN);
     Row {
-        control: control.name.control.to_string(),
+        control: shown_text(control.name.control.as_str()),
         kind: has(Field::Type).then(|| shown_text(control.kind.as_str())),
         read_only: has(Field::Type) && control.direction == Direction::ReadOnly,
         meter: has(Field::Type) && control.is_meter,

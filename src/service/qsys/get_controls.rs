@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, Bounded, Head, Shown, Trust};
+use super::answer::{self, Bounded, Head, Shown, Trust, shown_text};
 use super::text::{count, path, span};
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
@@ -193,8 +193,11 @@ fn read(core: &Core, asked: &Name, is_thorough: bool) -> Result<(ControlRef, Sho
 
 fn row(name: &ControlRef, reading: Shown) -> Row {
     Row {
-        component: name.component.as_ref().map(ToString::to_string),
-        control: name.control.to_string(),
+        component: name
+            .component
+            .as_ref()
+            .map(|name| shown_text(name.as_str())),
+        control: shown_text(name.control.as_str()),
         reading,
         too_old: false,
     }

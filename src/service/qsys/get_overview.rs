@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::answer::{self, Head, Shown, Trust, millis, shown_text};
-use super::text::count;
+use super::text::{clean, count};
 use super::{Core, Definition, Outcome, QsysService, get_link_status};
 use crate::guard::Scope;
 use crate::limits::COMPONENTS_MAX;
@@ -65,7 +65,9 @@ struct Answer {
     controls: usize,
     /// Components and controls left out because of a bound of this box. 0 is healthy.
     refused: u64,
-    /// The most frequent types of components.
+    /// How many types of components there are.
+    types_total: usize,
+    /// The most frequent types of components, the first 20.
     types: Vec<TypeCount>,
     /// How many components report a fault or a warning in their `status`.
     faults_total: usize,
@@ -74,13 +76,18 @@ struct Answer {
     /// The system's mute, where the design shows one.
     #[serde(skip_serializing_if = "Option::is_none")]
     system_mute: Option<SystemMute>,
-    /// Named controls that the configuration lists, the first 20.
+    /// How many named controls the configuration lists and the design has.
+    named_controls_total: usize,
+    /// The first 20 of them.
     named_controls: Vec<String>,
     /// Whether this box lets clients write at all.
     writes_allowed: bool,
     /// Patterns of this box's rules that fit no control of any running design, so that they protect nothing: the first 20.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     rules_without_controls: Vec<String>,
+    /// How many further such patterns there are. Absent when all are listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    more_rules_without_controls: Option<usize>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -146,6 +153,8 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let faults_total = faults.len();
         faults.truncate(ROWS_SHOWN);
         let meaning = get_link_status::meaning(&core.link.status(), Instant::now());
+        let (types, types_total) = types(&views);
+        let idle_rules = service.rules_without_controls();
         let answer = Answer {
             head: core.head(),
             cores: service
@@ -166,22 +175,27 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             components: known.components,
             controls: known.controls,
             refused: known.refused,
-            types: types(&views),
+            types_total,
+            types,
             faults_total,
             faults,
             system_mute: system_mute(core, &views, &named),
+            named_controls_total: named.len(),
             named_controls: named
                 .iter()
                 .take(ROWS_SHOWN)
-                .map(|control| control.name.control.to_string())
+                .map(|control| shown_text(control.name.control.as_str()))
                 .collect(),
             writes_allowed: service.policy.writes_allowed(),
-            rules_without_controls: service
-                .rules_without_controls()
+            rules_without_controls: idle_rules
                 .iter()
                 .take(ROWS_SHOWN)
                 .map(|pattern| shown_text(pattern))
                 .collect(),
+            more_rules_without_controls: idle_rules
+                .len()
+                .checked_sub(ROWS_SHOWN)
+                .filter(|more| *more > 0),
         };
         let (words, lines) = (words(&answer), lines(&answer));
         let faults_left = answer.faults_total - answer.faults.len();
@@ -244,37 +258,55 @@ fn lines(answer: &Answer) -> Vec<String> {
             .iter()
             .map(|pattern| format!("A rule of this box fits no control: {pattern}")),
     );
+    lines.extend(
+        answer
+            .more_rules_without_controls
+            .map(|more| format!("{} of this box fit no control either", count(more, "rule"))),
+    );
     if !answer.named_controls.is_empty() {
-        lines.push(format!(
-            "Named controls: {}",
-            answer.named_controls.join(", ")
-        ));
+        let list = enumerated(&answer.named_controls, answer.named_controls_total);
+        lines.push(format!("Named controls: {list}"));
     }
     let types = answer
         .types
         .iter()
-        .map(|row| format!("{} {}", row.count, row.kind));
-    lines.push(format!("Types: {}", types.collect::<Vec<_>>().join(", ")));
+        .map(|row| format!("{} {}", row.count, row.kind))
+        .collect::<Vec<_>>();
+    let list = enumerated(&types, answer.types_total);
+    lines.push(format!("Types: {list}"));
     if answer.cores.len() > 1 {
         lines.push(format!("Cores of this box: {}", answer.cores.join(", ")));
     }
     lines
 }
 
-fn types(views: &[ComponentView]) -> Vec<TypeCount> {
+/// Names in a row, and how many are left out of `total`.
+fn enumerated(names: &[String], total: usize) -> String {
+    let list = names.join(", ");
+    match total.saturating_sub(names.len()) {
+        0 => list,
+        more => format!("{list}, and {more} more"),
+    }
+}
+
+/// The most frequent types, and how many there are in all.
+fn types(views: &[ComponentView]) -> (Vec<TypeCount>, usize) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for view in views {
         *counts.entry(view.kind.as_str()).or_default() += 1;
     }
     let mut rows: Vec<_> = counts.into_iter().collect();
     rows.sort_unstable_by_key(|(kind, count)| (Reverse(*count), *kind));
-    rows.into_iter()
+    let total = rows.len();
+    let rows = rows
+        .into_iter()
         .take(ROWS_SHOWN)
         .map(|(kind, count)| TypeCount {
             kind: shown_text(kind),
             count,
         })
-        .collect()
+        .collect();
+    (rows, total)
 }
 
 fn look_up(core: &Core, component: &str, control: &str) -> Option<ControlView> {
@@ -289,7 +321,7 @@ fn trouble(core: &Core, view: &ComponentView) -> Option<Fault> {
     let status = look_up(core, &view.name, "status")?;
     let number = status.reading.value?;
     (status.kind == ControlKind::Status && number != 0.0).then(|| Fault {
-        component: view.name.to_string(),
+        component: shown_text(&view.name),
         code: number,
         text: shown_text(&status.reading.string),
         quality: status.reading.quality.into(),
@@ -313,7 +345,7 @@ fn system_mute(core: &Core, views: &[ComponentView], named: &[ControlView]) -> O
             .cloned()
     };
     in_component.or_else(by_name).map(|control| SystemMute {
-        control: control.name.to_string(),
+        control: clean(&control.name.to_string()).into_owned(),
         reading: Shown::cached(&control.reading),
     })
 }

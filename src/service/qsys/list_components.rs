@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Page, shown_text};
 use super::text::count;
-use super::{Definition, Outcome, QsysService};
+use super::{Definition, Outcome, QsysService, resolve};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, PAGE_MAX};
 use crate::service::{Effect, ToolCall};
@@ -122,6 +122,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
         let core = service.core(arguments.core.as_deref())?;
+        resolve::anything_known(core)?;
         let generation = core.mirror.status().generation;
         let page = Page::new(arguments.limit, arguments.cursor.as_deref(), generation)?;
         let filter = arguments.filter.as_deref().map(str::to_lowercase);
@@ -181,7 +182,7 @@ fn line(row: &Row) -> String {
 fn row(view: &ComponentView, fields: &[Field]) -> Row {
     let has = |field| fields.contains(&field);
     Row {
-        component: view.name.to_string(),
+        component: shown_text(&view.name),
         kind: has(Field::Type).then(|| shown_text(&view.kind)),
         controls: has(Field::Controls).then_some(view.controls),
         properties: has(Field::Properties).then(|| properties(view)),

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answer::{self, Bounded, Head, Page, Trust};
+use super::answer::{self, Bounded, Head, Page, Trust, shown_text};
 use super::text::count;
 use super::{Core, Definition, Outcome, QsysService, resolve, text};
 use crate::guard::Scope;
@@ -238,7 +238,7 @@ fn rows(core: &Core, controller: &ComponentView, policy: &Policy) -> Vec<Row> {
             let quality = shows.map_or(Trust::Unknown, |control| control.reading.quality.into());
             let load = slot.load?;
             Some(Row {
-                bank: controller.name.to_string(),
+                bank: shown_text(&controller.name),
                 number,
                 state,
                 quality,

@@ -94,6 +94,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let reason = reason(&arguments.reason)?;
         check(&arguments)?;
         let found = controller(core, &arguments.bank)?;
+        let _turn = core.turn_to_write(&call.cancel).await?;
         tracing::info!(core = %core.name, caller = %call.caller.name, bank = %arguments.bank, number = arguments.number, reason,
             "a client asks for a snapshot");
         match found {

@@ -10,16 +10,22 @@ mod get_overview;
 mod list_components;
 mod list_snapshots;
 mod load_snapshot;
+mod older;
+mod poll_watch;
+mod read_meters;
 mod resolve;
 mod schema;
 mod search;
 mod set_controls;
+mod start_watch;
+mod stop_watch;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
 mod wait_for_change;
+mod watch;
 mod write;
 
 use std::fmt;
@@ -29,13 +35,16 @@ use compact_str::CompactString;
 use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
+use self::watch::Watches;
 use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use crate::base::shutdown::Stop;
 use crate::guard::Scope;
-use crate::limits::WAITS_MAX;
+use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
 use crate::link::Link;
 use crate::safety::Policy;
 use crate::store::mirror::Mirror;
@@ -49,6 +58,8 @@ pub struct Core {
     pub link: Link,
     /// What is known of it.
     pub mirror: Arc<Mirror>,
+    /// Held from the reading that a write is judged by until the write is answered.
+    writing: Arc<Mutex<()>>,
 }
 
 /// The tools for all configured Cores.
@@ -56,8 +67,10 @@ pub struct QsysService {
     cores: Vec<Core>,
     policy: Arc<Policy>,
     tools: Vec<Tool>,
+    older_names: Vec<Tool>,
     /// Calls that wait for a change.
     waits: Semaphore,
+    watches: Watches,
 }
 
 impl fmt::Debug for QsysService {
@@ -76,7 +89,11 @@ const DEFINITIONS: &[Definition] = &[
     list_components::DEFINITION,
     get_component::DEFINITION,
     get_controls::DEFINITION,
+    read_meters::DEFINITION,
     wait_for_change::DEFINITION,
+    start_watch::DEFINITION,
+    poll_watch::DEFINITION,
+    stop_watch::DEFINITION,
     list_snapshots::DEFINITION,
     get_link_status::DEFINITION,
     explain_visibility::DEFINITION,
@@ -99,29 +116,39 @@ struct Definition {
     call: for<'a> fn(&'a QsysService, ToolCall) -> BoxFuture<'a, Outcome>,
 }
 
+impl Definition {
+    fn tool(&self) -> Tool {
+        Tool {
+            name: self.name,
+            title: self.title,
+            description: self.description,
+            input_schema: Arc::new((self.input)()),
+            output_schema: Arc::new((self.output)()),
+            effect: self.effect,
+            is_destructive: self.is_destructive,
+            scope: self.scope,
+        }
+    }
+}
+
 impl QsysService {
     /// The tools for these Cores, the first of which answers when none is named. Writes are judged by `policy`.
     #[must_use]
     pub fn new(cores: Vec<Core>, policy: Arc<Policy>) -> Self {
-        let tools = DEFINITIONS
-            .iter()
-            .map(|definition| Tool {
-                name: definition.name,
-                title: definition.title,
-                description: definition.description,
-                input_schema: Arc::new((definition.input)()),
-                output_schema: Arc::new((definition.output)()),
-                effect: definition.effect,
-                is_destructive: definition.is_destructive,
-                scope: definition.scope,
-            })
-            .collect();
         Self {
             cores,
             policy,
-            tools,
+            tools: DEFINITIONS.iter().map(Definition::tool).collect(),
+            older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
             waits: Semaphore::new(WAITS_MAX),
+            watches: Watches::default(),
         }
+    }
+
+    /// Forgets watches that nobody asks any more, so that nothing is polled fast for them. Ends at `stop`.
+    pub async fn sweep(self: Arc<Self>, stop: Stop) -> &'static str {
+        self.watches.sweep(&stop).await;
+        "watches"
     }
 
     /// The Core of this name, or the first.
@@ -173,6 +200,35 @@ impl QsysService {
 }
 
 impl Core {
+    /// A system that is reached by `link` and mirrored in `mirror`.
+    #[must_use]
+    pub fn new(name: CompactString, link: Link, mirror: Arc<Mirror>) -> Self {
+        Self {
+            name,
+            link,
+            mirror,
+            writing: Arc::default(),
+        }
+    }
+
+    /// The turn to write: one call at a time reads, judges and sends, so that no other client of this box comes between.
+    async fn turn_to_write(&self, cancel: &Stop) -> Result<OwnedMutexGuard<()>, ToolFault> {
+        tokio::select! {
+            biased;
+            turn = timeout(WRITE_TURN_WAIT, Arc::clone(&self.writing).lock_owned()) => turn.map_err(|_| {
+                ToolFault::new(
+                    FaultCode::Busy,
+                    format!(
+                        "Other changes to this Core were under way for {} s; this one was not sent.",
+                        WRITE_TURN_WAIT.as_secs()
+                    ),
+                    "Look at qsys_get_link_status, then call again.",
+                )
+            }),
+            () = cancel.cancelled() => Err(fault::cancelled()),
+        }
+    }
+
     /// Which system an answer speaks of.
     fn head(&self) -> Head {
         let (design, design_code) = self.mirror.status().engine.map_or_else(
@@ -202,9 +258,14 @@ impl Service for QsysService {
         &self.tools
     }
 
+    fn older_names(&self) -> &[Tool] {
+        &self.older_names
+    }
+
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
         let definition = DEFINITIONS
             .iter()
+            .chain(older::DEFINITIONS)
             .find(|definition| definition.name == call.tool);
         match definition {
             Some(definition) => Box::pin((definition.call)(self, call).map_ok(Step::Done)),

@@ -1,9 +1,11 @@
 //! From names as a client spells them to controls and components as the Core spells them.
 
 use serde_json::json;
+use tokio::time::Instant;
 
-use super::Core;
-use super::text::{is_same_name, path};
+use super::text::{clean, is_same_name, path};
+use super::{Core, get_link_status};
+use crate::link::LinkState;
 use crate::model::name::{ComponentName, ControlName, ControlRef, NameError};
 use crate::safety::{Beside, Policy};
 use crate::service::{FaultCode, ToolFault};
@@ -14,14 +16,16 @@ const NEAREST: usize = 3;
 
 /// Reads names as a client gives them.
 pub(super) fn control_ref(component: Option<&str>, control: &str) -> Result<ControlRef, ToolFault> {
-    let component = component
-        .map(str::parse::<ComponentName>)
-        .transpose()
-        .map_err(|fault| bad_name("component", &fault))?;
+    let component = component.map(component_name).transpose()?;
     let control = control
         .parse::<ControlName>()
         .map_err(|fault| bad_name("control", &fault))?;
     Ok(ControlRef { component, control })
+}
+
+/// Reads the name of a component as a client gives it.
+pub(super) fn component_name(name: &str) -> Result<ComponentName, ToolFault> {
+    name.parse().map_err(|fault| bad_name("component", &fault))
 }
 
 fn bad_name(path: &str, fault: &NameError) -> ToolFault {
@@ -128,9 +132,8 @@ fn ambiguous(name: &str, choices: &[String]) -> ToolFault {
 }
 
 fn no_component(core: &Core, name: &str) -> ToolFault {
-    let status = core.mirror.status();
-    if status.components == 0 {
-        return nothing_known();
+    if let Err(fault) = anything_known(core) {
+        return fault;
     }
     let nearest = core.mirror.nearest_components(name, NEAREST);
     not_found(
@@ -159,13 +162,18 @@ fn no_control(core: &Core, name: &ControlRef) -> ToolFault {
 }
 
 fn not_found(problem: &str, asked: &str, nearest: &[String], next_step: &str) -> ToolFault {
+    let nearest: Vec<_> = nearest.iter().map(|name| clean(name)).collect();
     let problem = if nearest.is_empty() {
-        problem.to_owned()
+        clean(problem).into_owned()
     } else {
-        format!("{problem} The nearest names are: {}.", nearest.join(", "))
+        format!(
+            "{} The nearest names are: {}.",
+            clean(problem),
+            nearest.join(", ")
+        )
     };
     ToolFault::new(FaultCode::NotFound, problem, next_step)
-        .with_data(json!({ "asked": asked, "nearest": nearest }))
+        .with_data(json!({ "asked": clean(asked), "nearest": nearest }))
 }
 
 /// What stands beside a control, as far as the rules want to know it.
@@ -194,10 +202,26 @@ pub(super) fn gone(name: &ControlRef) -> ToolFault {
     )
 }
 
-fn nothing_known() -> ToolFault {
-    ToolFault::new(
+/// Whether a design was ever read from this Core, and shows anything: where not, no name is wrong.
+pub(super) fn anything_known(core: &Core) -> Result<(), ToolFault> {
+    let known = core.mirror.status();
+    if known.components + known.controls > 0 {
+        return Ok(());
+    }
+    let link = core.link.status();
+    if known.engine.is_some() && link.state == LinkState::Live {
+        return Err(ToolFault::new(
+            FaultCode::NotVisible,
+            "The Core runs a design, but shows none of its components to the outside.",
+            "Call qsys_explain_visibility without arguments: it says what a person can set in Q-SYS Designer.",
+        ));
+    }
+    Err(ToolFault::new(
         FaultCode::LinkDown,
-        "Nothing is known of this Core yet: no design was ever read from it.",
+        format!(
+            "Nothing is known of this Core yet: no design was ever read from it. {}",
+            get_link_status::meaning(&link, Instant::now())
+        ),
         "Look at qsys_get_link_status, and call qsys_explain_visibility without arguments for what a person can check.",
-    )
+    ))
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Shown, shown_text};
 use super::text::{count, path};
-use super::{Core, Definition, Outcome, QsysService, fault};
+use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
 use crate::limits::{PAGE_DEFAULT, PAGE_MAX};
 use crate::service::{Effect, ToolCall};
@@ -110,6 +110,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
                 "Give a word or two of the name or type.",
             ));
         }
+        resolve::anything_known(core)?;
         let kinds: Vec<_> = arguments
             .kinds
             .unwrap_or_default()
@@ -122,7 +123,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let mut found = search(core, &arguments.query, &kinds, limit + 1);
         let truncated = found.len() > limit;
         found.truncate(limit);
-        let hits: Vec<_> = found.into_iter().map(|hit| row(core, hit)).collect();
+        let hits: Vec<_> = found.iter().map(|hit| row(core, hit)).collect();
         let more = if truncated { " or more" } else { "" };
         let words = if hits.is_empty() {
             "Nothing found. Try fewer or shorter words, or qsys_list_components; a component may also be hidden, see qsys_explain_visibility."
@@ -163,7 +164,7 @@ fn line(row: &Row) -> String {
     }
 }
 
-fn row(core: &Core, hit: SearchHit) -> Row {
+fn row(core: &Core, hit: &SearchHit) -> Row {
     let reading = hit.id.and_then(|id| core.mirror.reading(id));
     Row {
         kind: if hit.control.is_some() {
@@ -171,8 +172,8 @@ fn row(core: &Core, hit: SearchHit) -> Row {
         } else {
             Kind::Component
         },
-        component: hit.component.map(Into::into),
-        control: hit.control.map(Into::into),
+        component: hit.component.as_deref().map(shown_text),
+        control: hit.control.as_deref().map(shown_text),
         class: shown_text(&hit.kind),
         reading: reading.as_ref().map(Shown::cached),
     }

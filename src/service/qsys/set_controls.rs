@@ -171,6 +171,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let arguments: Arguments = answer::arguments(call.arguments)?;
         let core = service.core_to_write(arguments.core.as_deref())?;
         let reason = check(&service.policy, &arguments)?;
+        let _turn = core.turn_to_write(&call.cancel).await?;
         let wanted = judged(core, &service.policy, arguments.changes).await?;
         let plan: Vec<Planned> = wanted.into_iter().map(|wanted| wanted.planned).collect();
         for planned in &plan {

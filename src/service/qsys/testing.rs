@@ -41,7 +41,7 @@ struct Peer {
 
 /// Everything a test of a tool needs.
 pub(super) struct Bed {
-    pub(super) service: QsysService,
+    pub(super) service: Arc<QsysService>,
     pub(super) mirror: Arc<Mirror>,
     status: watch::Sender<LinkStatus>,
     peer: Arc<Mutex<Peer>>,
@@ -144,14 +144,14 @@ pub(super) fn bed_with(rules: &SafetyConfig) -> Bed {
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(inbox, Arc::clone(&peer)));
     let bed = Bed {
-        service: QsysService::new(
-            vec![Core {
-                name: "hall".into(),
-                link: Link::new(commands, watched),
-                mirror: Arc::clone(&mirror),
-            }],
+        service: Arc::new(QsysService::new(
+            vec![Core::new(
+                "hall".into(),
+                Link::new(commands, watched),
+                Arc::clone(&mirror),
+            )],
             Arc::new(Policy::new(rules).unwrap()),
-        ),
+        )),
         mirror,
         status,
         peer,
@@ -204,6 +204,11 @@ impl Bed {
         self.set_link(|status| status.state = LinkState::Backoff);
     }
 
+    /// Readings are not confirmed any more, although the link is still said to be live.
+    pub(super) fn mirror_stale(&self) {
+        self.mirror.went_stale(Instant::now());
+    }
+
     pub(super) fn set_link(&self, change: impl FnOnce(&mut LinkStatus)) {
         self.status.send_modify(change);
     }
@@ -230,6 +235,46 @@ impl Bed {
         self.call_until(tool, arguments, Stop::new()).await
     }
 
+    /// Calls a tool under another name.
+    pub(super) async fn call_as(
+        &self,
+        caller: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Value, ToolFault> {
+        let mut call = call(tool, arguments, Stop::new());
+        call.caller.name = caller.into();
+        self.answered(call).await.map(|(value, _)| value)
+    }
+
+    /// Calls a tool by one of its older names; checks the arguments against its schema.
+    pub(super) async fn older(&self, tool: &str, arguments: Value) -> Result<Value, ToolFault> {
+        self.older_as("test", tool, arguments).await
+    }
+
+    /// The same under another name of the caller.
+    pub(super) async fn older_as(
+        &self,
+        caller: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Value, ToolFault> {
+        let known = self.service.older_names();
+        let found = known.iter().find(|known| known.name == tool).unwrap();
+        let valid = jsonschema::validator_for(&found.input_schema).unwrap();
+        valid.validate(&arguments).unwrap();
+        let mut call = call(tool, arguments, Stop::new());
+        call.caller.name = caller.into();
+        let answer = self.service.call(call).await?.done().unwrap();
+        assert!(answer.structured.is_none());
+        Ok(serde_json::from_str(&answer.text).unwrap())
+    }
+
+    /// How many controls are polled fast.
+    pub(super) fn fast(&self) -> usize {
+        self.service.cores[0].link.watched_fast().len()
+    }
+
     /// The twin in words of a good answer.
     pub(super) async fn text(&self, tool: &str, arguments: Value) -> String {
         let answer = self.answer(tool, arguments, Stop::new()).await;
@@ -248,13 +293,23 @@ impl Bed {
             .map(|(value, _)| value)
     }
 
-    /// Calls a tool; checks arguments and answer against its schemas. The answer has the twin in words beside it.
     async fn answer(
         &self,
         tool: &str,
         arguments: Value,
         cancel: Stop,
     ) -> Result<(Value, String), ToolFault> {
+        self.answered(call(tool, arguments, cancel)).await
+    }
+
+    /// Calls a tool, whether its arguments fit the schema or not.
+    pub(super) async fn service_call(&self, call: ToolCall) -> Result<(), ToolFault> {
+        self.service.call(call).await.map(drop)
+    }
+
+    /// Calls a tool; checks arguments and answer against its schemas. The answer has the twin in words beside it.
+    pub(super) async fn answered(&self, call: ToolCall) -> Result<(Value, String), ToolFault> {
+        let tool = call.tool.clone();
         let listed = self
             .service
             .tools()
@@ -262,12 +317,7 @@ impl Bed {
             .find(|listed| listed.name == tool)
             .unwrap();
         let valid = jsonschema::validator_for(&listed.input_schema).unwrap();
-        valid.validate(&arguments).unwrap();
-        let caller = Caller {
-            name: "test".into(),
-            scopes: Scopes::of(&[Scope::Read, Scope::Operate]),
-        };
-        let call = ToolCall::new(tool, arguments, caller, cancel);
+        valid.validate(&call.arguments).unwrap();
         let answer = self.service.call(call).await?.done().unwrap();
         let value: Value = serde_json::from_str(answer.structured.unwrap().get()).unwrap();
         let good = jsonschema::validator_for(&listed.output_schema).unwrap();
@@ -279,6 +329,15 @@ impl Bed {
         assert!(!answer.text.is_empty());
         Ok((value, answer.text))
     }
+}
+
+/// A call by an operator.
+pub(super) fn call(tool: &str, arguments: Value, cancel: Stop) -> ToolCall {
+    let caller = Caller {
+        name: "test".into(),
+        scopes: Scopes::of(&[Scope::Read, Scope::Operate]),
+    };
+    ToolCall::new(tool, arguments, caller, cancel)
 }
 
 async fn serve(mut inbox: mpsc::Receiver<Command>, peer: Arc<Mutex<Peer>>) {

@@ -66,7 +66,7 @@ async fn every_tool_is_well_formed_and_refuses_arguments_it_does_not_know() {
         undescribed(tool.name, &tool.input_schema);
         assert_eq!(tool.is_destructive, tool.effect != Effect::Read);
     }
-    Registry::new(&[Arc::new(service)]).unwrap();
+    Registry::new(&[service]).unwrap();
 }
 
 /// Panics on a property without a description.
@@ -373,11 +373,11 @@ fn empty(names: &[&str]) -> QsysService {
     let core = |name: &&str| {
         let (commands, _) = mpsc::channel(1);
         let (_, status) = watch::channel(LinkStatus::new("core".into(), Instant::now()));
-        Core {
-            name: (*name).into(),
-            link: Link::new(commands, status),
-            mirror: Arc::new(Mirror::new(Instant::now())),
-        }
+        Core::new(
+            (*name).into(),
+            Link::new(commands, status),
+            Arc::new(Mirror::new(Instant::now())),
+        )
     };
     let rules = SafetyConfig {
         writes: true,
@@ -394,7 +394,7 @@ async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault
         name: "test".into(),
         scopes: crate::guard::Scopes::default(),
     };
-    let call = ToolCall::new(tool, arguments, caller, crate::base::shutdown::Stop::new());
+    let call = ToolCall::new(tool, arguments, caller, Stop::new());
     service.call(call).await.unwrap_err()
 }
 
@@ -402,8 +402,72 @@ async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault
 async fn before_anything_is_known_a_name_is_not_called_wrong() {
     let service = empty(&["hall"]);
     let names = json!({ "controls": [{ "component": "Gain", "control": "gain" }] });
-    let answer = fault(&service, "qsys_get_controls", names).await;
-    assert_eq!(answer.code, FaultCode::LinkDown);
+    for (tool, arguments) in [
+        ("qsys_get_controls", names),
+        ("qsys_get_component", json!({ "component": "Gain" })),
+        ("qsys_search", json!({ "query": "gain" })),
+        ("qsys_list_components", json!({})),
+    ] {
+        let answer = fault(&service, tool, arguments).await;
+        assert_eq!(answer.code, FaultCode::LinkDown, "{tool}");
+        assert!(answer.problem.contains("no design was ever read"), "{tool}");
+        assert!(answer.next_step.contains("qsys_get_link_status"), "{tool}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_design_that_shows_nothing_is_not_called_unread() {
+    let bed = bed();
+    let now = Instant::now();
+    bed.mirror.design_began(&testing::engine("code2"), now);
+    bed.mirror.design_ended(now);
+    let answer = fault(&bed.service, "qsys_search", json!({ "query": "gain" })).await;
+    assert_eq!(answer.code, FaultCode::NotVisible);
+    assert!(answer.next_step.contains("qsys_explain_visibility"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_with_marks_that_nobody_sees_are_shown_without_them_and_found_so() {
+    let bed = bed();
+    let controls =
+        vec![json!({ "Name": "ga\u{200b}in", "Type": "Float", "Value": -3.0, "String": "-3dB" })];
+    bed.push("code2", &[("Lob\u{202e}by", "gain", controls)]);
+    let listed = bed.call("qsys_list_components", json!({})).await.unwrap();
+    assert_eq!(listed["components"][0]["component"], "Lobby");
+    let names = json!({ "controls": [{ "component": "Lobby", "control": "gain" }] });
+    let answer = bed.call("qsys_get_controls", names).await.unwrap();
+    assert_eq!(
+        (
+            &answer["controls"][0]["control"],
+            &answer["controls"][0]["value"]
+        ),
+        (&json!("gain"), &json!(-3.0))
+    );
+    let wrong = json!({ "component": "Lobbi" });
+    let fault = bed.call("qsys_get_component", wrong).await.unwrap_err();
+    assert_eq!(fault.data["nearest"], json!(["Lobby"]));
+    assert!(!fault.problem.contains('\u{202e}'));
+}
+
+#[tokio::test(start_paused = true)]
+async fn types_that_were_left_out_in_silence_are_counted() {
+    let bed = bed();
+    let kinds: Vec<_> = (0..33)
+        .map(|kind| (format!("Name {kind}"), format!("kind_{kind}")))
+        .collect();
+    let design: Vec<_> = kinds
+        .iter()
+        .map(|(name, kind)| (name.as_str(), kind.as_str(), vec![]))
+        .collect();
+    bed.push("code2", &design);
+    let answer = bed.call("qsys_get_overview", json!({})).await.unwrap();
+    let shown = answer["types"].as_array().unwrap().len();
+    assert_eq!((shown, &answer["types_total"]), (20, &json!(33)));
+    let text = bed.text("qsys_get_overview", json!({})).await;
+    assert!(
+        text.contains("1 kind_1, ") && text.contains(", and 13 more"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

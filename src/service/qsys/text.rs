@@ -5,9 +5,12 @@ use std::borrow::Cow;
 /// The text without what cannot be seen: control characters (line ends and tabs become spaces), marks that turn the direction of
 /// writing, zero-width characters, and the tag characters in which text can be hidden from people but not from models.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    if !text
-        .chars()
-        .any(|character| character.is_control() || is_hidden(character))
+    // Nearly all text of a Core is plain ASCII.
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if is_plain
+        || !text
+            .chars()
+            .any(|character| character.is_control() || is_hidden(character))
     {
         return Cow::Borrowed(text);
     }
@@ -33,33 +36,44 @@ pub(super) fn clean_cut(text: &str, max: usize) -> (Cow<'_, str>, bool) {
     (Cow::Owned(kept.to_owned()), true)
 }
 
+/// Characters that Unicode calls default-ignorable, and those that turn the direction of writing.
 const fn is_hidden(character: char) -> bool {
     matches!(
         character,
         '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}'
     )
 }
 
-/// A name in the form in which names are taken for the same: some tools write `input_1_gain` where the Core says `input.1.gain`.
+/// A name in the form in which names are taken for the same: some tools write `input_1_gain` where the Core says `input.1.gain`, and
+/// what cannot be seen is not shown, so that nobody can spell it.
 pub(super) fn folded(name: &str) -> impl Iterator<Item = char> {
-    name.chars().map(|character| match character {
-        '_' => '.',
-        other => other,
-    })
+    name.chars()
+        .filter(|character| !is_hidden(*character))
+        .map(|character| match character {
+            '_' => '.',
+            other => other,
+        })
 }
 
-/// Whether two names differ at most in `.` and `_`.
+/// Whether two names differ at most in `.` and `_`, and in what cannot be seen.
 pub(super) fn is_same_name(a: &str, b: &str) -> bool {
-    a.len() == b.len() && folded(a).eq(folded(b))
+    folded(a).eq(folded(b))
 }
 
 /// A number of things in words: `1 snapshot`, `2 snapshots`.
@@ -96,6 +110,16 @@ mod tests {
     fn what_a_reader_cannot_see_is_taken_out() {
         assert_eq!(clean("Lobby é 音"), "Lobby é 音");
         assert_eq!(clean("a\u{1b}[31mb\r\nc\u{202e}d\u{e0041}e"), "a[31mb cde");
+        for hidden in [
+            "\u{200b}",
+            "\u{2066}",
+            "\u{34f}",
+            "\u{3164}",
+            "\u{ffa0}",
+            "\u{e0101}",
+        ] {
+            assert_eq!(clean(&format!("ga{hidden}in")), "gain", "{hidden:?}");
+        }
         assert!(matches!(clean("plain"), Cow::Borrowed(_)));
     }
 
@@ -132,5 +156,6 @@ mod tests {
         assert!(is_same_name("input_1_gain", "input.1.gain"));
         assert!(!is_same_name("input.1.gain", "Input.1.gain"));
         assert!(!is_same_name("input.1", "input.1.gain"));
+        assert!(is_same_name("Lob\u{202e}by", "Lobby"));
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
-use super::answer::{self, Head, Shown, millis};
+use super::answer::{self, Head, Shown, millis, shown_text};
 use super::get_controls::Name;
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::base::shutdown::Stop;
@@ -322,8 +322,12 @@ fn finish(core: &Core, end: End, began: Instant, watched: &[Watched]) -> Outcome
     let controls: Vec<_> = watched
         .iter()
         .map(|one| Row {
-            component: one.name.component.as_ref().map(ToString::to_string),
-            control: one.name.control.to_string(),
+            component: one
+                .name
+                .component
+                .as_ref()
+                .map(|name| shown_text(name.as_str())),
+            control: shown_text(one.name.control.as_str()),
             changed: one.has_moved(),
             before: Shown::cached(&one.before),
             now: Shown::cached(&one.now),

@@ -373,3 +373,50 @@ async fn a_named_control_that_stood_for_a_gain_under_a_ceiling_is_refused() {
     assert!(set(&bed, write(json!({ "value": -10 }))).await.is_ok());
     assert!(set(&bed, write(json!({ "value": -5 }))).await.is_err());
 }
+
+/// Forty clients had read the same value and wrote at the same moment; three of the writes were sent.
+#[tokio::test(start_paused = true)]
+async fn of_many_writes_at_once_with_the_same_expectation_one_is_sent() {
+    let bed = bed();
+    let write = |number: u32| {
+        let mut change = gain(f64::from(number) - 60.0);
+        change["expect"] = json!({ "value": -12 });
+        set(&bed, json!([change]))
+    };
+    let answers = futures_util::future::join_all((0..40).map(write)).await;
+    let written = answers.iter().filter(|answer| answer.is_ok()).count();
+    let codes: Vec<_> = answers
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|fault| fault.code)
+        .collect();
+    assert_eq!((written, codes), (1, vec![FaultCode::Moved; 39]));
+    let sets = bed
+        .methods()
+        .into_iter()
+        .filter(|method| *method == "Component.Set");
+    assert_eq!(sets.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_behind_one_that_hangs_is_refused_unsent_and_a_cancelled_one_does_not_wait() {
+    let bed = bed();
+    let turn = bed
+        .service
+        .core(None)
+        .unwrap()
+        .turn_to_write(&Stop::new())
+        .await
+        .unwrap();
+    let refused = set(&bed, json!([gain(-20.0)])).await.unwrap_err();
+    assert_eq!(refused.code, FaultCode::Busy);
+    let gone = Stop::new();
+    gone.cancel();
+    let arguments = json!({ "changes": [gain(-20.0)], "reason": "test" });
+    bed.call_until("qsys_set_controls", arguments, gone)
+        .await
+        .unwrap_err();
+    assert!(bed.requests().is_empty());
+    drop(turn);
+    set(&bed, json!([gain(-20.0)])).await.unwrap();
+}
