@@ -296,6 +296,13 @@ pub const LINE_MESSAGES_MAX: usize = 32;
 /// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
+/// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
+pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;
+
+/// Bytes that wait there, answers to calls aside, which hold places among [`ATTENDED_MAX`].
+pub const CONNECTION_LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Progress notices of one call in a second, and at once. More are left out: what counts is the newest.
 pub const PROGRESS_PER_SECOND: u32 = 10;
 
@@ -308,11 +315,86 @@ pub const STREAMS_MAX: usize = 512;
 /// Event streams of one caller at the same moment. One more is answered 429 with `Retry-After`.
 pub const STREAMS_PER_CALLER_MAX: usize = 128;
 
+/// Subscriptions to resources and tasks on one stream. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_STREAM_MAX: usize = 256;
+
+/// Subscriptions of one caller, over all streams. More are not acknowledged, or refused.
+pub const SUBSCRIPTIONS_PER_CALLER_MAX: usize = 2_048;
+
+/// Subscriptions of all callers: each resource among them is looked at every [`RESOURCE_LOOK_INTERVAL`]. More are not acknowledged, or
+/// refused.
+pub const SUBSCRIPTIONS_MAX: usize = 8_192;
+
+/// Bytes of their names. More are not acknowledged, or refused.
+pub const SUBSCRIPTION_BYTES_MAX: usize = 1 << 20;
+
+/// Longest URI that can be subscribed to, bytes: two names of a Core, each byte escaped. A longer one is none of a resource here.
+pub const URI_MAX_BYTES: usize = 2_048;
+
+/// Time between two looks at what somebody subscribed to. What changes more often is told once.
+pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
+/// Seconds for which a client may carry the state of a call that asked something. After that it begins anew.
+pub const REQUEST_STATE_SECS: u64 = 300;
+
+/// Longest state of a call that a client carries, bytes of JSON. A longer one is a fault of the program.
+pub const REQUEST_STATE_MAX_BYTES: usize = 4 << 10;
+
+/// States of calls that change something which are remembered as used. With more, those made before the forgotten ones are refused
+/// as too old.
+pub const STATES_REMEMBERED_MAX: usize = 1_024;
+
+/// Questions that a call asks at once. More are a fault of the program.
+pub const QUESTIONS_MAX: usize = 8;
+
+/// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
+pub const ROUNDS_MAX: u8 = 8;
+
+/// Tasks that are kept, running or over. One more is refused as busy.
+pub const TASKS_MAX: usize = 64;
+
+/// Of these, tasks of one caller. One more is refused as busy.
+pub const TASKS_PER_CALLER_MAX: usize = 16;
+
+/// Seconds for which a task is kept from its beginning on, as its client is told. Then it is forgotten.
+pub const TASK_TTL_SECS: u64 = 3_600;
+
+/// Longest time for a task, seconds. Its result is kept at least as long again.
+pub const TASK_RUN_SECS: u64 = 1_800;
+
+/// Seconds that a task waits for an answer. Then it ends without.
+pub const TASK_INPUT_SECS: u64 = 900;
+
+/// Milliseconds between two looks at a task, as its client is asked to keep.
+pub const TASK_POLL_MS: u64 = 1_000;
+
+/// Longest result of a task, bytes. A task with a longer one fails.
+pub const TASK_RESULT_MAX_BYTES: usize = 64 << 10;
+
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
+
+// Standard input and output. The bridge runs beside its one client, not on the box, and does not count to the box's memory.
+
+/// Longest message on one line, bytes: the longest body that a box takes. A longer line is thrown away as it comes, and answered with
+/// an error.
+pub const LINE_MAX_BYTES: usize = BODY_MAX_BYTES;
+
+/// Requests that a bridge carries at the same moment, event streams included. One more is answered with an error.
+pub const BRIDGE_REQUESTS_MAX: usize = 32;
+
+/// Longest message that a bridge takes from its box, bytes: several times the longest that a box sends. A longer one is answered with
+/// an error in its place.
+pub const BRIDGE_MESSAGE_MAX_BYTES: usize = 2 << 20;
+
+/// Messages that wait for a client to read them. With more, a bridge stops reading from its box.
+pub const BRIDGE_QUEUE_MAX: usize = 16;
+
+/// Subscriptions that a bridge renews when its box has forgotten the session. Further ones end with the session.
+pub const BRIDGE_SUBSCRIPTIONS_MAX: usize = 256;
 
 /// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
 pub const KEY_MAX_BYTES: usize = 256;
@@ -337,6 +419,9 @@ const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
+/// Memory of one remembered state of a call, bytes.
+const STATE_BYTES: usize = 32;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -351,7 +436,9 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
     + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
-    + SESSIONS_MAX * SESSION_BYTES;
+    + SESSIONS_MAX * SESSION_BYTES
+    + TASKS_MAX * TASK_RESULT_MAX_BYTES
+    + STATES_REMEMBERED_MAX * STATE_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
 pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;

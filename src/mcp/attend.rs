@@ -65,7 +65,7 @@ pub(super) struct Errand {
     body: Box<[u8]>,
     caller: Caller,
     work: Work,
-    _place: Place,
+    _place: Option<Place>,
 }
 
 /// What is to be carried out.
@@ -77,14 +77,15 @@ pub(super) enum Work {
 }
 
 impl Work {
-    fn revision(&self) -> Revision {
+    pub(super) fn revision(&self) -> Revision {
         match self {
             Self::One(heading, _) => heading.revision,
             Self::Batch(peer) => peer.revision(),
         }
     }
 
-    fn outlet(&self, line: &Arc<Line>, closing: &Stop) -> Outlet {
+    /// The way back to its client.
+    pub(super) fn outlet(&self, line: &Arc<Line>, closing: &Stop) -> Outlet {
         let (hears, peer) = match self {
             Self::One(heading, _) => (heading.hears.clone(), heading.peer.clone()),
             // Each request of an array has its own wishes, and only questions and log lines are common to them.
@@ -101,7 +102,18 @@ impl Work {
 }
 
 impl Errand {
-    async fn run(self, server: Arc<Server>, outlet: Outlet) -> Outcome {
+    /// An errand that holds its place until it is done, or none if somebody else holds it.
+    pub(super) fn new(body: &[u8], caller: &Caller, work: Work, place: Option<Place>) -> Self {
+        Self {
+            body: body.into(),
+            caller: caller.clone(),
+            work,
+            _place: place,
+        }
+    }
+
+    /// Carries it out.
+    pub(super) async fn run(self, server: Arc<Server>, outlet: Outlet) -> Outcome {
         match &self.work {
             Work::Batch(peer) => {
                 batch::carry_out(&server, peer, &self.body, &self.caller, &outlet).await
@@ -119,7 +131,7 @@ impl Errand {
 
 /// Carries one request out, unless its client takes it back.
 pub(super) async fn carry_out(
-    server: &Server,
+    server: &Arc<Server>,
     message: &Message<'_>,
     heading: &Heading<'_>,
     caller: &Caller,
@@ -244,22 +256,25 @@ fn go_on(
 }
 
 impl Server {
+    /// A place for a call that goes on by itself.
+    pub(super) fn place(
+        &self,
+        caller: &Caller,
+        bytes: usize,
+        revision: Revision,
+    ) -> Result<Place, Fault> {
+        let place = self.attended.take(&caller.name, bytes);
+        place.map_err(|full| full.fault("calls under way", revision.is_modern()))
+    }
+
     /// Carries out what may speak before its answer.
     pub(super) async fn attend(
         self: &Arc<Self>,
         post: &Post<'_>,
         work: Work,
     ) -> Result<Reply, Fault> {
-        let place = self
-            .attended
-            .take(&post.caller.name, post.body.len())
-            .map_err(|full| full.fault("calls under way", work.revision().is_modern()))?;
-        let errand = Errand {
-            body: post.body.into(),
-            caller: post.caller.clone(),
-            work,
-            _place: place,
-        };
+        let place = self.place(post.caller, post.body.len(), work.revision())?;
+        let errand = Errand::new(post.body, post.caller, work, Some(place));
         Ok(reply(self, post, errand).await)
     }
 }
@@ -278,7 +293,12 @@ pub(super) fn may_speak(post: &Post<'_>, heading: &Heading<'_>) -> bool {
         | Method::ListTemplates
         | Method::ListPrompts
         | Method::Complete
-        | Method::Listen => false,
+        | Method::GetTask
+        | Method::UpdateTask
+        | Method::CancelTask
+        | Method::Listen
+        | Method::Subscribe
+        | Method::Unsubscribe => false,
     };
     is_call
         && (heading.revision.has_server_requests()

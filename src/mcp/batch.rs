@@ -20,27 +20,37 @@ pub(super) fn is_batch(body: &[u8]) -> bool {
 
 /// Answers an array with an array: one response for each request in it, in their order, one after the other.
 pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Reply, Fault> {
-    let messages = split(post.body)?;
+    let count = split(post.body)?.len();
     let routing = post.routing.unwrap_or_default();
     // A body without a session cannot be of the revision that has batches.
     let peer = match routing.session.text() {
         Some(_) => Some(server.session(&routing, post.caller)?.1),
         None => None,
     };
+    let peer = admit(peer, count)?;
+    server.attend(post, Work::Batch(peer)).await
+}
+
+/// Whether the session takes an array of this length.
+fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
     let Some(peer) = peer.filter(|peer| peer.revision().has_batches()) else {
         return Err(invalid(
             "An array of messages is not taken in this revision; send one message per request.",
         ));
     };
-    if messages.is_empty() {
-        return Err(invalid("The array of messages is empty."));
-    }
-    if messages.len() > BATCH_MAX {
-        return Err(invalid(
+    match count {
+        0 => Err(invalid("The array of messages is empty.")),
+        1..=BATCH_MAX => Ok(peer),
+        _ => Err(invalid(
             "The array has too many messages: at most 32 are taken.",
-        ));
+        )),
     }
-    server.attend(post, Work::Batch(peer)).await
+}
+
+/// An array on a connection that has a session or none.
+pub(super) fn work(body: &[u8], peer: Option<Arc<Peer>>) -> Result<Work, Fault> {
+    let count = split(body)?.len();
+    admit(peer, count).map(Work::Batch)
 }
 
 fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
@@ -49,7 +59,7 @@ fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
 
 /// Carries out an array that was let in.
 pub(super) async fn carry_out(
-    server: &Server,
+    server: &Arc<Server>,
     peer: &Arc<Peer>,
     body: &[u8],
     caller: &Caller,
@@ -75,7 +85,7 @@ pub(super) async fn carry_out(
 
 /// The response to one message of an array; nothing for a notification or a response.
 async fn one(
-    server: &Server,
+    server: &Arc<Server>,
     peer: &Arc<Peer>,
     raw: &RawValue,
     caller: &Caller,

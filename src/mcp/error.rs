@@ -1,6 +1,7 @@
 //! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results instead.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::revision::Revision;
@@ -156,6 +157,14 @@ impl Fault {
         Self::new(code, "Resource not found").with_data(json!({"uri": uri}))
     }
 
+    /// The client did not declare what the answer needs: `required` is shaped like its capabilities.
+    pub(super) fn missing_capability(required: &Value) -> Self {
+        let message = "The answer needs a capability that the client does not declare.";
+        Self::new(Code::MissingCapability, message)
+            .with_status(400)
+            .with_data(json!({"requiredCapabilities": required}))
+    }
+
     /// What a service could not do, where there is no result that could tell it.
     pub(super) fn of_service(fault: &ToolFault) -> Self {
         let code = match fault.code {
@@ -195,6 +204,19 @@ impl Fault {
         Self::new(Code::of_refusal(status, version), message)
             .with_status(status)
             .with_data(json!({"retryAfterMs": 1000}))
+    }
+
+    /// The error alone, to stand in another message.
+    pub(super) fn to_error(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(&self.body()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body {
+            code: self.code.number(),
+            message: &self.message,
+            data: &self.data,
+        }
     }
 
     /// The message on the wire.

@@ -6,35 +6,72 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 
-use crate::limits::{LINE_BYTES_MAX, LINE_MESSAGES_MAX};
+use super::places::Place;
+use crate::limits::{
+    CONNECTION_LINE_BYTES_MAX, CONNECTION_LINE_MESSAGES_MAX, LINE_BYTES_MAX, LINE_MESSAGES_MAX,
+};
 
 /// Messages on their way to one reader. Writers never wait: what does not fit is refused.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Line {
+    messages_max: usize,
+    bytes_max: usize,
     queue: Mutex<Queue>,
     reader: AtomicWaker,
+    /// Told when something was read.
+    writer: AtomicWaker,
+}
+
+impl Default for Line {
+    /// A line for one call.
+    fn default() -> Self {
+        Self::bounded(LINE_MESSAGES_MAX, LINE_BYTES_MAX)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    messages: VecDeque<Vec<u8>>,
+    messages: VecDeque<Entry>,
+    /// Of messages without a place.
     bytes: usize,
     /// Nothing more is taken.
     is_closed: bool,
 }
 
+#[derive(Debug)]
+struct Entry {
+    message: Vec<u8>,
+    /// The place of the call whose answer it is: such messages are bounded by their places.
+    place: Option<Place>,
+}
+
 impl Line {
+    /// A line for all that goes out of one connection.
+    pub(super) fn of_connection() -> Self {
+        Self::bounded(CONNECTION_LINE_MESSAGES_MAX, CONNECTION_LINE_BYTES_MAX)
+    }
+
+    fn bounded(messages_max: usize, bytes_max: usize) -> Self {
+        Self {
+            messages_max,
+            bytes_max,
+            queue: Mutex::default(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+        }
+    }
+
     /// Puts a message on the line; whether it was taken. None is after the end or past the bound.
     pub(super) fn offer(&self, message: Vec<u8>) -> bool {
-        self.put(message, LINE_MESSAGES_MAX, LINE_BYTES_MAX)
+        self.put(message, self.messages_max, self.bytes_max)
     }
 
     /// The same for a message that somebody waits for: half as much room again is kept for these.
     pub(super) fn offer_request(&self, message: Vec<u8>) -> bool {
         self.put(
             message,
-            LINE_MESSAGES_MAX + LINE_MESSAGES_MAX / 2,
-            LINE_BYTES_MAX + LINE_BYTES_MAX / 2,
+            self.messages_max + self.messages_max / 2,
+            self.bytes_max + self.bytes_max / 2,
         )
     }
 
@@ -48,10 +85,53 @@ impl Line {
                 return false;
             }
             queue.bytes += message.len();
-            queue.messages.push_back(message);
+            let place = None;
+            queue.messages.push_back(Entry { message, place });
         }
         self.reader.wake();
         true
+    }
+
+    /// Puts an answer on the line that keeps its place until it is read.
+    pub(super) fn deliver(&self, message: Vec<u8>, place: Place) {
+        {
+            let mut queue = self.queue.lock();
+            if queue.is_closed {
+                return;
+            }
+            let place = Some(place);
+            queue.messages.push_back(Entry { message, place });
+        }
+        self.reader.wake();
+    }
+
+    /// Lets the reader look again.
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+    }
+
+    /// Closes the line and drops what was not read.
+    pub(super) fn cut(&self) {
+        let mut queue = self.queue.lock();
+        queue.is_closed = true;
+        // Places are given back without this lock.
+        let messages = std::mem::take(&mut queue.messages);
+        drop(queue);
+        drop(messages);
+        self.writer.wake();
+    }
+
+    /// Ready while less than half of the line is taken, or it is closed.
+    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.writer.register(context.waker());
+        let queue = self.queue.lock();
+        let is_short =
+            queue.messages.len() < self.messages_max / 2 && queue.bytes < self.bytes_max / 2;
+        if is_short || queue.is_closed {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Puts the last message on the line, whatever its size, and closes it.
@@ -62,9 +142,10 @@ impl Line {
                 return;
             }
             queue.is_closed = true;
-            if let Some(last) = last {
-                queue.bytes += last.len();
-                queue.messages.push_back(last);
+            if let Some(message) = last {
+                queue.bytes += message.len();
+                let place = None;
+                queue.messages.push_back(Entry { message, place });
             }
         }
         self.reader.wake();
@@ -91,8 +172,12 @@ impl Line {
         self.reader.register(context.waker());
         let mut queue = self.queue.lock();
         match queue.messages.pop_front() {
-            Some(message) => {
-                queue.bytes = queue.bytes.saturating_sub(message.len());
+            Some(Entry { message, place }) => {
+                if place.is_none() {
+                    queue.bytes = queue.bytes.saturating_sub(message.len());
+                }
+                drop(queue);
+                self.writer.wake();
                 Poll::Ready(Some(message))
             }
             None if queue.is_closed => Poll::Ready(None),

@@ -2,15 +2,22 @@
 //! sockets; tools come from the registry, bytes come from a transport.
 
 mod answer;
+mod ask;
 mod attend;
 mod batch;
+mod call;
 mod completion;
+mod connection;
 mod content;
 mod error;
+mod feed;
+mod hub;
 mod ladder;
 mod line;
+mod listen;
 mod offers;
 mod outlet;
+mod outline;
 mod page;
 mod param_headers;
 mod peer;
@@ -19,8 +26,10 @@ mod prompts;
 mod resources;
 mod revision;
 mod schema;
+mod seal;
 mod session;
 mod stream;
+mod tasks;
 mod tools;
 
 use std::any::Any;
@@ -35,8 +44,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub use connection::{Connection, Outgoing, Overrun};
 pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
+pub use outline::{Outline, Sort};
 pub use param_headers::ParamHeaders;
 pub use revision::Revision;
 pub use schema::Method;
@@ -46,6 +57,7 @@ pub use stream::EventStream;
 use self::answer::Answer;
 use self::attend::Work;
 use self::error::Fault;
+use self::hub::Hub;
 use self::ladder::Era;
 use self::offers::Offers;
 use self::outlet::{Hears, Outlet, Threshold};
@@ -53,8 +65,8 @@ use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
 use self::schema::{Kind, Message};
+use self::seal::Seal;
 use self::session::Sessions;
-use self::stream::{Course, OfSession};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
 use crate::limits::{
@@ -205,7 +217,12 @@ pub struct Server {
     instructions: String,
     /// `_meta` of every result of a revision that marks its results.
     meta: String,
+    /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
+    seal: Result<Seal, getrandom::Error>,
+    tasks: Arc<tasks::Table>,
     sessions: Arc<Mutex<Sessions>>,
+    /// Who wants to hear of changes.
+    hub: Arc<Hub>,
     streams: Arc<Places>,
     attended: Arc<Places>,
     /// Cancelled when all streams shall end.
@@ -226,6 +243,8 @@ impl Server {
     /// The services contradict each other, or a schema is wrong: faults of the program.
     pub fn new(services: &[Arc<dyn Service>], info: ServerInfo) -> Result<Self, RegistryError> {
         let registry = Registry::new(services)?;
+        let (tasks, hub) = (Arc::<tasks::Table>::default(), Arc::<Hub>::default());
+        hub.set_task_source(Arc::<tasks::Table>::clone(&tasks));
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
@@ -236,7 +255,10 @@ impl Server {
             meta: json!({"io.modelcontextprotocol/serverInfo": named}).to_string(),
             info: named,
             instructions: info.instructions,
+            seal: Seal::new(),
+            tasks,
             sessions: Arc::default(),
+            hub,
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,
@@ -265,6 +287,7 @@ impl Server {
     /// Ends all event streams in good order.
     pub fn close_streams(&self) {
         self.closing.cancel();
+        self.hub.close();
     }
 
     /// Waits until no call that changes something is under way. Called once no new ones can come.
@@ -275,17 +298,20 @@ impl Server {
         self.writes.wait().await;
     }
 
-    /// What the server does beside answering, until `stop`; its owner spawns this once. A panic of a call that nobody waits for goes
-    /// on here, so that the supervisor sees it.
+    /// What the server does beside answering, until `stop`: it looks for changes that somebody wants to hear of. Its owner spawns this
+    /// once. A panic of a call that nobody waits for goes on here, so that the supervisor sees it.
     pub async fn keep(self: Arc<Self>, stop: Stop) -> &'static str {
         tokio::select! {
             biased;
-            () = stop.cancelled() => "mcp",
-            () = self.has_panicked.notified() => match self.panicked.lock().take() {
-                Some(panic) => std::panic::resume_unwind(panic),
-                None => "mcp",
-            },
+            () = stop.cancelled() => {}
+            () = self.has_panicked.notified() => {
+                if let Some(panic) = self.panicked.lock().take() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
+            () = self.hub.watch(&self.registry) => {}
         }
+        "mcp"
     }
 
     /// The work of a task that nobody joins: should it panic, [`Server::keep`] tells.
@@ -346,7 +372,8 @@ impl Server {
             outlet: &Outlet::default(),
         };
         if heading.method == Method::Listen {
-            return self.listen(&request);
+            let reading = listen::open(self, &request)?;
+            return Ok(Reply::events(EventStream::of_feed(reading)));
         }
         self.answer(&request, heading.method).await.map(Reply::json)
     }
@@ -360,19 +387,7 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let (revision, method) =
-                    ladder::check(message, post.routing.as_ref(), self.offers)?;
-                if let (Method::CallTool, Some(routing)) = (method, &post.routing) {
-                    self.param_headers.check(message, routing)?;
-                }
-                Heading {
-                    id: Cow::Borrowed(id),
-                    revision,
-                    method,
-                    abilities: peer::abilities(message.meta.client_capabilities, revision),
-                    hears: Hears::of(&message.meta, revision)?,
-                    peer: None,
-                }
+                self.modern_heading(id, message, post.routing.as_ref())?
             }
             (Era::Modern, Kind::Notification) => {
                 return Ok(Understood::Answered(Reply::empty(202)));
@@ -397,15 +412,40 @@ impl Server {
         Ok(Understood::Request(heading))
     }
 
+    /// A modern request; `routing` is `None` on transports without headers.
+    fn modern_heading<'a>(
+        &self,
+        id: &'a str,
+        message: &Message<'_>,
+        routing: Option<&Routing<'_>>,
+    ) -> Result<Heading<'a>, Fault> {
+        let (revision, method) = ladder::check(message, routing, self.offers)?;
+        if let (Method::CallTool, Some(routing)) = (method, routing) {
+            self.param_headers.check(message, routing)?;
+        }
+        Ok(Heading {
+            id: Cow::Borrowed(id),
+            revision,
+            method,
+            abilities: peer::abilities(message.meta.client_capabilities, revision),
+            hears: Hears::of(&message.meta, revision)?,
+            peer: None,
+        })
+    }
+
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        method: Method,
+    ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
             ));
         }
         match method {
-            Method::CallTool => tools::call(self, request).await,
+            Method::CallTool => call::call(self, request).await,
             Method::ListTools => tools::list(self, request),
             Method::ListResources => resources::list(self, request),
             Method::ListTemplates => resources::list_templates(self, request),
@@ -413,9 +453,14 @@ impl Server {
             Method::ListPrompts => prompts::list(self, request),
             Method::GetPrompt => prompts::get(self, request).await,
             Method::Complete => completion::complete(self, request),
+            Method::GetTask => tasks::get(self, request),
+            Method::UpdateTask => tasks::update(self, request),
+            Method::CancelTask => tasks::cancel(self, request),
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),
+            Method::Subscribe => listen::subscribe(self, request),
+            Method::Unsubscribe => listen::unsubscribe(self, request),
             // Answered with a session, and with a stream: not here.
             Method::Initialize | Method::Listen => Err(Fault::method_not_found(
                 &request.message.method,
@@ -426,13 +471,8 @@ impl Server {
 
     /// `initialize`: opens a session.
     fn initialize(&self, id: &str, message: &Message<'_>, caller: &Caller) -> Result<Reply, Fault> {
-        let asked = message
-            .params
-            .protocol_version
-            .and_then(schema::text)
-            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
-        let revision = Revision::negotiate(&asked);
-        let peer = Peer::new(revision, message.params.capabilities);
+        let peer = self.agree(message, caller)?;
+        let welcome = self.welcome(id, peer.revision());
         let session = self
             .sessions
             .lock()
@@ -443,21 +483,38 @@ impl Server {
                     format!("No session can be opened: {error}."),
                 )
             })?;
+        Ok(Reply {
+            session: Some(session),
+            ..Reply::json(welcome)
+        })
+    }
+
+    /// Finds the revision that an `initialize` leads to, and notes what the client can do.
+    fn agree(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
+        let asked = message
+            .params
+            .protocol_version
+            .and_then(schema::text)
+            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
+        let revision = Revision::negotiate(&asked);
         let client: String = message
             .params
             .client_info
             .map(|info| info.get().chars().take(200).collect())
             .unwrap_or_default();
         tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
+        let seen = self.registry.generations();
+        Ok(Peer::new(revision, message.params.capabilities, seen))
+    }
+
+    /// The answer to `initialize`.
+    fn welcome(&self, id: &str, revision: Revision) -> Vec<u8> {
         let mut answer = Answer::open(id, revision, 512);
         answer.field("protocolVersion", &revision.as_str());
         answer.field("capabilities", &self.offers.capabilities(revision));
         answer.field("serverInfo", &self.info);
         answer.field("instructions", &self.instructions);
-        Ok(Reply {
-            session: Some(session),
-            ..Reply::json(answer.close(revision, &self.meta))
-        })
+        answer.close(revision, &self.meta)
     }
 
     fn discover(&self, request: &Request<'_>) -> Vec<u8> {
@@ -484,56 +541,6 @@ impl Server {
         Ok(self.nothing(request))
     }
 
-    /// `subscriptions/listen`: a stream that acknowledges what it serves. No capability that changes is declared, so it serves no
-    /// event yet, and says so.
-    fn listen(&self, request: &Request<'_>) -> Result<Reply, Fault> {
-        if !request
-            .message
-            .params
-            .notifications
-            .is_some_and(schema::is_object)
-        {
-            return Err(Fault::params("`notifications` must be an object."));
-        }
-        let meta = format!(
-            r#"{{"io.modelcontextprotocol/subscriptionId":{}}}"#,
-            request.id
-        );
-        let opening = format!(
-            r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"notifications":{{}},"_meta":{meta}}}}}"#
-        );
-        let closing =
-            Answer::open(request.id, request.revision, 128).close(request.revision, &meta);
-        let course = Course {
-            opening: Some(opening.into_bytes()),
-            closing: Some(closing),
-            ended: self.closing.child_token(),
-            session: None,
-        };
-        self.stream(request.caller, course, true)
-    }
-
-    /// The stream of a session (GET). A second one replaces the first. It carries no event yet.
-    #[must_use]
-    pub fn open_stream(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
-        let opened = self.session(routing, caller).and_then(|(id, _)| {
-            let ended = self.closing.child_token();
-            let course = Course {
-                ended: ended.clone(),
-                session: Some(OfSession {
-                    sessions: Arc::clone(&self.sessions),
-                    id,
-                    ended: ended.clone(),
-                }),
-                ..Course::default()
-            };
-            let reply = self.stream(caller, course, false)?;
-            self.sessions.lock().attach(id, ended);
-            Ok(reply)
-        });
-        opened.unwrap_or_else(|fault| Reply::fault(&fault, None))
-    }
-
     /// Ends a session (DELETE).
     #[must_use]
     pub fn end_session(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
@@ -544,12 +551,13 @@ impl Server {
         }
     }
 
-    fn stream(&self, caller: &Caller, course: Course, is_modern: bool) -> Result<Reply, Fault> {
-        let place = self
-            .streams
-            .take(&caller.name, 0)
-            .map_err(|full| full.fault("event streams open", is_modern))?;
-        Ok(Reply::events(EventStream::quiet(course, place)))
+    fn seal(&self) -> Result<&Seal, Fault> {
+        self.seal.as_ref().map_err(|error| {
+            Fault::new(
+                Code::Internal,
+                format!("Nothing can be asked here: {error}."),
+            )
+        })
     }
 
     /// The session that a request names.

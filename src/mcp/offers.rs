@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::feed::Lists;
 use super::revision::Revision;
 use super::schema::Method;
+use super::tasks;
 use crate::service::Registry;
 
 /// What there is. A capability is declared if and only if its methods answer.
@@ -30,7 +32,11 @@ impl Offers {
     pub(super) fn has(self, method: Method) -> bool {
         match method {
             Method::ListPrompts | Method::GetPrompt => self.prompts,
-            Method::ListResources | Method::ListTemplates | Method::ReadResource => self.resources,
+            Method::ListResources
+            | Method::ListTemplates
+            | Method::ReadResource
+            | Method::Subscribe
+            | Method::Unsubscribe => self.resources,
             Method::Complete => self.completions,
             Method::Discover
             | Method::Initialize
@@ -38,25 +44,45 @@ impl Offers {
             | Method::SetLogLevel
             | Method::ListTools
             | Method::CallTool
+            | Method::GetTask
+            | Method::UpdateTask
+            | Method::CancelTask
             | Method::Listen => true,
         }
+    }
+
+    /// The lists that there are. Each may change.
+    pub(super) const fn lists(self) -> Lists {
+        let mut lists = Lists::TOOLS;
+        if self.prompts {
+            lists.add(Lists::PROMPTS);
+        }
+        if self.resources {
+            lists.add(Lists::RESOURCES);
+        }
+        lists
     }
 
     /// The capabilities as a revision declares them.
     pub(super) fn capabilities(self, revision: Revision) -> Value {
         let mut object = Map::new();
-        object.insert("tools".to_owned(), json!({}));
+        let changes = json!({"listChanged": true});
+        object.insert("tools".to_owned(), changes.clone());
         if self.prompts {
-            object.insert("prompts".to_owned(), json!({}));
+            object.insert("prompts".to_owned(), changes);
         }
         if self.resources {
-            object.insert("resources".to_owned(), json!({}));
+            let subscribed = json!({"listChanged": true, "subscribe": true});
+            object.insert("resources".to_owned(), subscribed);
         }
         if self.completions && revision.declares_completions() {
             object.insert("completions".to_owned(), json!({}));
         }
         if revision.has(Method::SetLogLevel) {
             object.insert("logging".to_owned(), json!({}));
+        }
+        if revision.has_tasks() {
+            object.insert("extensions".to_owned(), json!({tasks::EXTENSION: {}}));
         }
         Value::Object(object)
     }

@@ -237,10 +237,6 @@ impl Outlet {
 
     /// Sends the client a request and waits for its answer: the result as the client wrote it, which is hostile input. To drop the
     /// future takes the request back.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for handlers that put questions to a person")
-    )]
     pub(super) async fn ask(&self, method: &str, params: &Value) -> Result<Value, AskFault> {
         let (Some(open), true) = (&self.0, self.can_ask()) else {
             return Err(AskFault::NotAvailable);
@@ -371,6 +367,7 @@ mod tests {
     use super::*;
     use crate::limits::ASKS_PER_SESSION_MAX;
     use crate::mcp::schema::Message;
+    use crate::service::Generations;
 
     struct Client {
         line: Arc<Line>,
@@ -381,7 +378,7 @@ mod tests {
 
     fn client(revision: Revision) -> Client {
         let (line, closing) = (Arc::<Line>::default(), Stop::new());
-        let peer = Arc::new(Peer::new(revision, None));
+        let peer = Arc::new(Peer::new(revision, None, Generations::default()));
         let session = revision.has_server_requests().then(|| Arc::clone(&peer));
         let outlet = Outlet::open(
             Arc::clone(&line),

@@ -10,12 +10,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use super::feed::{Feed, Form, Lists};
+use super::hub::Hub;
 use super::outlet::{AskFault, Threshold};
 use super::revision::Revision;
 use super::schema::{self, Response};
 use crate::base::shutdown::Stop;
 use crate::limits::{ASKS_PER_SESSION_MAX, RUNNING_PER_SESSION_MAX};
-use crate::service::Abilities;
+use crate::service::{Abilities, Generations};
 
 /// The state of one session: 100 bytes while nothing is under way.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Peer {
     revision: Revision,
     abilities: Abilities,
     log_level: AtomicU8,
+    /// The lists as they were when the session opened.
+    seen: Generations,
     book: Mutex<Book>,
 }
 
@@ -34,6 +38,9 @@ struct Book {
     pending: Vec<(u64, oneshot::Sender<Result<Value, AskFault>>)>,
     /// Requests of the client that run, by id.
     running: Vec<(Box<str>, Stop)>,
+    /// What it hears of changes, from the first time on that it wants to hear.
+    feed: Option<Arc<Feed>>,
+    is_closed: bool,
 }
 
 /// A request of ours on its way. Forgotten when dropped; what is answered then answers nobody.
@@ -53,11 +60,16 @@ pub(super) struct Running {
 
 impl Peer {
     /// A client that opened with these capabilities.
-    pub(super) fn new(revision: Revision, capabilities: Option<&RawValue>) -> Self {
+    pub(super) fn new(
+        revision: Revision,
+        capabilities: Option<&RawValue>,
+        seen: Generations,
+    ) -> Self {
         Self {
             revision,
             abilities: abilities(capabilities, revision),
             log_level: AtomicU8::new(Threshold::INFO.number()),
+            seen,
             book: Mutex::default(),
         }
     }
@@ -83,7 +95,7 @@ impl Peer {
     pub(super) fn expect_answer(self: &Arc<Self>) -> Option<Expected> {
         let (sender, answer) = oneshot::channel();
         let mut book = self.book.lock();
-        if book.pending.len() >= ASKS_PER_SESSION_MAX {
+        if book.is_closed || book.pending.len() >= ASKS_PER_SESSION_MAX {
             return None;
         }
         book.asked += 1;
@@ -122,6 +134,48 @@ impl Peer {
             peer: Arc::clone(self),
             cancelled,
         })
+    }
+
+    /// Cancels every request that runs.
+    pub(super) fn cancel_all(&self) {
+        for (_, stop) in &self.book.lock().running {
+            stop.cancel();
+        }
+    }
+
+    /// What it hears of changes: of every list, and of the resources that it subscribes to. A list that changed before somebody listened
+    /// counts as changed.
+    pub(super) fn feed(
+        &self,
+        hub: &Arc<Hub>,
+        caller: &Arc<str>,
+        now: impl FnOnce() -> Generations,
+    ) -> Arc<Feed> {
+        let mut book = self.book.lock();
+        if let Some(feed) = &book.feed {
+            return Arc::clone(feed);
+        }
+        let now = now();
+        let feed = hub.open(Form::Session, caller, Lists::ALL, now);
+        feed.mark_lists(Lists::changed(self.seen, now));
+        if book.is_closed {
+            feed.end();
+        }
+        book.feed = Some(Arc::clone(&feed));
+        feed
+    }
+
+    /// Ends what hangs on the session: its stream, and the questions to its client.
+    pub(super) fn close(&self) {
+        let (feed, pending) = {
+            let mut book = self.book.lock();
+            book.is_closed = true;
+            (book.feed.take(), std::mem::take(&mut book.pending))
+        };
+        drop(pending);
+        if let Some(feed) = feed {
+            feed.end();
+        }
     }
 
     /// Cancels the request with this id, if it runs.

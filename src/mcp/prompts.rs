@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::error::Fault;
+use super::ask::{self, Ended, Subject};
+use super::error::{Code, Fault};
 use super::page::List;
 use super::revision::Revision;
 use super::{Request, Server, content, schema};
@@ -14,7 +15,7 @@ use crate::guard::Scope;
 use crate::limits::{CALL_TIMEOUT_SECS, PROBLEMS_MAX};
 use crate::service::arguments::Problem;
 use crate::service::{
-    Abilities, Prompt, PromptAnswer, PromptCall, RegisteredPrompt, Said, Speaker, Step,
+    FaultCode, Prompt, PromptAnswer, PromptCall, RegisteredPrompt, Speaker, ToolFault,
 };
 
 /// `prompts/list`: the prompts, a page at a time, for callers that may read.
@@ -71,24 +72,39 @@ pub(super) async fn get(server: &Server, request: &Request<'_>) -> Result<Vec<u8
         return Err(Fault::forbidden(&what, Scope::Read, is_modern));
     }
     let arguments = arguments(registered.prompt(), request)?;
-    let call = PromptCall {
-        prompt: registered.prompt().name.to_owned(),
-        arguments,
-        caller: request.caller.clone(),
-        cancel: server.closing.clone(),
-        abilities: Abilities::default(),
-        said: Said::default(),
+    let subject = Subject {
+        method: "prompts/get",
+        name: registered.prompt().name,
+        arguments: request.message.params.arguments,
+        is_once: false,
     };
-    let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
-    let outcome = tokio::time::timeout(limit, registered.service().prompt(call)).await;
-    match outcome {
-        Ok(Ok(Step::Done(answer))) => Ok(write(server, request, &answer)),
-        Ok(Ok(Step::Ask(_) | Step::Task)) => Err(Fault::params(
-            "The prompt has to ask a person first, which is not possible here.",
-        )),
-        Ok(Err(fault)) => Err(Fault::of_service(&fault)),
-        Err(_) => Err(Fault::too_slow("The prompt")),
+    let ended = ask::converse(server, request, &subject, |said| {
+        let call = PromptCall {
+            prompt: registered.prompt().name.to_owned(),
+            arguments: arguments.clone(),
+            caller: request.caller.clone(),
+            cancel: server.closing.clone(),
+            abilities: request.abilities,
+            said,
+        };
+        async {
+            let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
+            tokio::time::timeout(limit, registered.service().prompt(call))
+                .await
+                .unwrap_or_else(|_| Err(took_too_long()))
+        }
+    });
+    match ended.await? {
+        Ended::Done(answer) => Ok(write(server, request, &answer)),
+        Ended::Asks(question) => Ok(question),
+        Ended::Failed(fault) => Err(Fault::of_service(&fault)),
+        Ended::Task(_) => Err(Fault::new(Code::Internal, "A prompt cannot become a task.")),
     }
+}
+
+fn took_too_long() -> ToolFault {
+    let problem = format!("The prompt took longer than {CALL_TIMEOUT_SECS} s.");
+    ToolFault::new(FaultCode::Busy, problem, "Try again later.")
 }
 
 /// The arguments: strings, each known, and all that are required.

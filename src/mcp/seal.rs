@@ -126,7 +126,7 @@ impl Seal {
     }
 
     fn mac(&self, bond: &Bond<'_>, content: &[u8]) -> hmac::Tag {
-        let mut context = hmac::Context::with_key(&self.key);
+        let mut mac = hmac::Context::with_key(&self.key);
         for part in [
             PURPOSE,
             bond.caller.as_bytes(),
@@ -134,10 +134,10 @@ impl Seal {
             bond.name.as_bytes(),
             content,
         ] {
-            feed(&mut context, b'b', part);
+            feed(&mut mac, b'b', part);
         }
-        feed_value(&mut context, bond.arguments);
-        context.sign()
+        feed_value(&mut mac, bond.arguments);
+        mac.sign()
     }
 
     fn stamp(&self) -> Stamp {
@@ -295,7 +295,7 @@ mod tests {
         assert!(seal.open(&mine, &text, false).is_ok());
         tokio::time::advance(MADE).await;
         assert_eq!(seal.open(&mine, &text, false), Err(Broken::Old));
-        assert!(LIFETIME <= Duration::from_secs(300));
+        assert!(LIFETIME <= Duration::from_mins(5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,7 +9,6 @@ use hashbrown::HashMap;
 use tokio::time::Instant;
 
 use super::peer::Peer;
-use crate::base::shutdown::Stop;
 use crate::limits::{SESSION_IDLE_SECS, SESSIONS_MAX, SESSIONS_PER_CALLER_MAX};
 
 const IDLE: Duration = Duration::from_secs(SESSION_IDLE_SECS);
@@ -44,26 +43,14 @@ struct Session {
     owner: Arc<str>,
     peer: Arc<Peer>,
     last_used: Instant,
-    /// The open event stream. To drop it ends the stream.
-    stream: Option<StreamEnd>,
-}
-
-/// Ends a stream when dropped.
-#[derive(Debug)]
-struct StreamEnd(Stop);
-
-impl Drop for StreamEnd {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
+    /// An event stream of it is open.
+    has_stream: bool,
 }
 
 impl Session {
     /// A session with an open stream is in use, however quiet.
     fn idle_since(&self, now: Instant) -> Option<Duration> {
-        self.stream
-            .is_none()
-            .then(|| now.duration_since(self.last_used))
+        (!self.has_stream).then(|| now.duration_since(self.last_used))
     }
 }
 
@@ -97,7 +84,7 @@ impl Sessions {
                 owner: Arc::clone(owner),
                 peer: Arc::new(peer),
                 last_used: now,
-                stream: None,
+                has_stream: false,
             },
         );
         Ok(id)
@@ -128,23 +115,17 @@ impl Sessions {
         }
     }
 
-    /// Ties a stream to the session and ends the one before. `ended` is cancelled when the session ends or opens another.
-    pub(super) fn attach(&mut self, id: SessionId, ended: Stop) {
+    /// Notes that a stream of the session is open.
+    pub(super) fn stream(&mut self, id: SessionId) {
         if let Some(session) = self.table.get_mut(&id) {
-            session.stream = Some(StreamEnd(ended));
+            session.has_stream = true;
         }
     }
 
-    /// Notes that the stream which `ended` ends is gone; the session is idle from now on.
-    pub(super) fn detach(&mut self, id: SessionId, ended: &Stop, now: Instant) {
-        ended.cancel();
-        if let Some(session) = self.table.get_mut(&id)
-            && session
-                .stream
-                .as_ref()
-                .is_some_and(|end| end.0.is_cancelled())
-        {
-            session.stream = None;
+    /// Notes that its stream is gone; the session is idle from now on.
+    pub(super) fn rest(&mut self, id: SessionId, now: Instant) {
+        if let Some(session) = self.table.get_mut(&id) {
+            session.has_stream = false;
             session.last_used = now;
         }
     }
@@ -185,6 +166,7 @@ impl Sessions {
         let Some(session) = self.table.remove(&id) else {
             return false;
         };
+        session.peer.close();
         if let Some(count) = self.owned.get_mut(&session.owner) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -200,11 +182,12 @@ mod tests {
     use super::*;
 
     use crate::mcp::revision::Revision;
+    use crate::service::Generations;
 
     const REVISION: Revision = Revision::R2025_11_25;
 
     fn peer() -> Peer {
-        Peer::new(REVISION, None)
+        Peer::new(REVISION, None, Generations::default())
     }
 
     #[test]
@@ -232,21 +215,11 @@ mod tests {
         let (now, owner) = (Instant::now(), Arc::from("a"));
         let idle = sessions.open(&owner, peer(), now).unwrap();
         let streaming = sessions.open(&owner, peer(), now).unwrap();
-        let stop = Stop::new();
-        sessions.attach(streaming, stop.clone());
+        sessions.stream(streaming);
         let later = now + IDLE;
         assert!(sessions.find(&idle.to_string(), "a", later).is_none());
         assert!(sessions.find(&streaming.to_string(), "a", later).is_some());
-        let second = Stop::new();
-        sessions.attach(streaming, second.clone());
-        assert!(stop.is_cancelled() && !second.is_cancelled());
-        sessions.detach(streaming, &stop, later);
-        assert!(
-            !second.is_cancelled(),
-            "the end of the first stream does not touch the second"
-        );
         assert!(sessions.end(&streaming.to_string(), "a"));
-        assert!(second.is_cancelled());
         assert!(sessions.owned.is_empty());
     }
 
@@ -255,19 +228,11 @@ mod tests {
         let mut sessions = Sessions::default();
         let (now, owner) = (Instant::now(), Arc::from("a"));
         let id = sessions.open(&owner, peer(), now).unwrap();
-        let stream = Stop::new();
-        sessions.attach(id, stream.clone());
-        sessions.detach(id, &stream, now + IDLE);
-        assert!(
-            sessions
-                .find(&id.to_string(), "a", now + IDLE + IDLE / 2)
-                .is_some()
-        );
-        assert!(
-            sessions
-                .find(&id.to_string(), "a", now + IDLE * 3)
-                .is_none()
-        );
+        sessions.stream(id);
+        sessions.rest(id, now + IDLE);
+        let id = id.to_string();
+        assert!(sessions.find(&id, "a", now + IDLE + IDLE / 2).is_some());
+        assert!(sessions.find(&id, "a", now + IDLE * 3).is_none());
     }
 
     #[test]

@@ -1,19 +1,16 @@
 //! Event streams: what they carry and when they end. Framing and keep-alive belong to the transport.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::feed::Feed;
 use super::line::Line;
 use super::places::Place;
 use super::session::{SessionId, Sessions};
-use crate::base::shutdown::Stop;
 
 /// An open stream of server messages, to be framed by the transport. To drop it means that the client went away.
 #[derive(Debug)]
@@ -27,19 +24,19 @@ enum Kind {
         /// The call, ended with the stream where a client that goes away takes its request back.
         _task: Option<AbortOnDropHandle<()>>,
     },
-    /// Opening and closing words.
-    Quiet(Quiet),
+    /// Changes, for as long as the client wants to hear of them.
+    Feed(Reading),
     /// Nothing at all.
     Ended,
 }
 
+/// A feed in the hands of one reader.
 #[derive(Debug)]
-struct Quiet {
-    opening: Option<Vec<u8>>,
-    closing: Option<Vec<u8>>,
-    ended: Pin<Box<WaitForCancellationFutureOwned>>,
-    _session: Option<OfSession>,
-    _place: Place,
+pub(super) struct Reading {
+    feed: Arc<Feed>,
+    reader: u32,
+    session: Option<OfSession>,
+    _place: Option<Place>,
 }
 
 /// The session that a stream belongs to, told when the stream ends: it is idle from then on.
@@ -47,24 +44,44 @@ struct Quiet {
 pub(super) struct OfSession {
     pub(super) sessions: Arc<Mutex<Sessions>>,
     pub(super) id: SessionId,
-    pub(super) ended: Stop,
 }
 
-impl Drop for OfSession {
-    fn drop(&mut self) {
-        self.sessions
-            .lock()
-            .detach(self.id, &self.ended, Instant::now());
+impl Reading {
+    /// Takes a feed over from whoever read it before.
+    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, place: Option<Place>) -> Self {
+        let reader = feed.attach();
+        Self {
+            feed,
+            reader,
+            session,
+            _place: place,
+        }
+    }
+
+    /// Whether the request with this id opened it.
+    pub(super) fn is_of(&self, id: &str) -> bool {
+        self.feed.is_of(id)
+    }
+
+    /// Ends it in good order.
+    pub(super) fn end(&self) {
+        self.feed.end();
+    }
+
+    /// The next message; `None` at the end.
+    pub(super) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
+        self.feed.poll_next(self.reader, context)
     }
 }
 
-/// What opens and closes a stream, and when.
-#[derive(Debug, Default)]
-pub(super) struct Course {
-    pub(super) opening: Option<Vec<u8>>,
-    pub(super) closing: Option<Vec<u8>>,
-    pub(super) ended: Stop,
-    pub(super) session: Option<OfSession>,
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(of) = &self.session
+            && self.feed.is_read_by(self.reader)
+        {
+            of.sessions.lock().rest(of.id, Instant::now());
+        }
+    }
 }
 
 impl EventStream {
@@ -73,15 +90,9 @@ impl EventStream {
         Self(Kind::Call { line, _task: task })
     }
 
-    /// A stream that nothing comes on until it ends.
-    pub(super) fn quiet(course: Course, place: Place) -> Self {
-        Self(Kind::Quiet(Quiet {
-            opening: course.opening,
-            closing: course.closing,
-            ended: Box::pin(course.ended.cancelled_owned()),
-            _session: course.session,
-            _place: place,
-        }))
+    /// A stream of changes.
+    pub(super) const fn of_feed(reading: Reading) -> Self {
+        Self(Kind::Feed(reading))
     }
 
     /// A stream that has ended.
@@ -89,19 +100,24 @@ impl EventStream {
         Self(Kind::Ended)
     }
 
+    /// Whether it stays open although nothing is under way.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self.0, Kind::Feed(_))
+    }
+
+    /// Ends the stream in good order: what closes it comes next. A call goes on to its result.
+    pub fn end(&self) {
+        if let Kind::Feed(reading) = &self.0 {
+            reading.end();
+        }
+    }
+
     /// The next message; `None` at the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Vec<u8>>> {
-        match &mut self.0 {
+        match &self.0 {
             Kind::Call { line, .. } => line.poll_next(context),
-            Kind::Quiet(quiet) => {
-                if let Some(opening) = quiet.opening.take() {
-                    return Poll::Ready(Some(opening));
-                }
-                std::task::ready!(quiet.ended.as_mut().poll(context));
-                let closing = quiet.closing.take();
-                self.0 = Kind::Ended;
-                Poll::Ready(closing)
-            }
+            Kind::Feed(reading) => reading.poll_next(context),
             Kind::Ended => Poll::Ready(None),
         }
     }

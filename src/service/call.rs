@@ -143,6 +143,35 @@ pub struct Said {
     pub state: Value,
 }
 
+/// What was said to a form.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Form<'a> {
+    /// Nothing, or nothing that could be meant for a form: ask again.
+    Open,
+    /// The person does not want to.
+    Declined,
+    /// The fields as they were filled in. Their names and values are to be checked.
+    Filled(&'a Map<String, Value>),
+}
+
+impl Said {
+    /// What was said to the [`QuestionKind::Elicitation`] with this key.
+    #[must_use]
+    pub fn form(&self, key: &str) -> Form<'_> {
+        let Some(answer) = self.answers.get(key) else {
+            return Form::Open;
+        };
+        match answer.get("action").and_then(Value::as_str) {
+            Some("accept") => answer
+                .get("content")
+                .and_then(Value::as_object)
+                .map_or(Form::Open, Form::Filled),
+            Some("decline" | "cancel") => Form::Declined,
+            _ => Form::Open,
+        }
+    }
+}
+
 /// A good answer.
 #[derive(Debug)]
 pub struct ToolAnswer {
@@ -235,5 +264,35 @@ impl Voice {
 impl fmt::Debug for Voice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Voice").field(&self.0.is_some()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_form_is_filled_declined_or_still_open() {
+        let answers = json!({
+            "filled": {"action": "accept", "content": {"name": "Ada"}},
+            "empty": {"action": "accept"},
+            "declined": {"action": "decline", "content": {"name": "Ada"}},
+            "cancelled": {"action": "cancel"},
+            "odd": {"action": "perhaps"},
+            "number": 7,
+        });
+        let said = Said {
+            answers: serde_json::from_value(answers).unwrap(),
+            state: Value::Null,
+        };
+        assert!(matches!(said.form("filled"), Form::Filled(fields) if fields["name"] == "Ada"));
+        for key in ["empty", "odd", "number", "missing"] {
+            assert_eq!(said.form(key), Form::Open, "{key}");
+        }
+        for key in ["declined", "cancelled"] {
+            assert_eq!(said.form(key), Form::Declined, "{key}");
+        }
     }
 }

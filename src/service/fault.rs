@@ -41,6 +41,8 @@ pub enum FaultCode {
     Busy,
     /// The Core refused.
     CoreRefused,
+    /// The client, or the person before it, had to say something and did not.
+    NotAnswered,
 }
 
 impl FaultCode {
@@ -66,6 +68,7 @@ impl FaultCode {
             Self::CoreStandby => "CORE_STANDBY",
             Self::Busy => "BUSY",
             Self::CoreRefused => "CORE_REFUSED",
+            Self::NotAnswered => "NOT_ANSWERED",
         }
     }
 }

@@ -13,8 +13,8 @@ use futures_util::future::{self, BoxFuture};
 use serde_json::Value;
 
 pub use call::{
-    Abilities, Ask, Content, Listener, LogLevel, Question, QuestionKind, Said, Step, TaskMode,
-    ToolAnswer, ToolCall, Voice,
+    Abilities, Ask, Content, Form, Listener, LogLevel, Question, QuestionKind, Said, Step,
+    TaskMode, ToolAnswer, ToolCall, Voice,
 };
 pub use catalogue::{
     Completed, Completion, Generations, Prompt, PromptAnswer, PromptArgument, PromptCall,

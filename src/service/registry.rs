@@ -30,14 +30,8 @@ impl Registered {
 
     /// Who carries it out.
     #[must_use]
-    pub fn service(&self) -> &dyn Service {
-        &*self.service
-    }
-
-    /// The same, to be kept beyond the registry's lock or lifetime.
-    #[must_use]
-    pub fn shared_service(&self) -> Arc<dyn Service> {
-        Arc::clone(&self.service)
+    pub fn service(&self) -> &Arc<dyn Service> {
+        &self.service
     }
 
     /// Whether lists show it; older names answer and are not listed.

@@ -8,15 +8,23 @@
     reason = "helpers of tests fail loudly"
 )]
 
+mod asker;
 mod bed;
+mod board;
+mod bridge;
 mod completion;
+mod connection;
 mod fixture;
 mod front;
+mod jobs;
 mod legacy;
 mod modern;
+mod mrtr;
 mod pages;
 mod prompts;
 mod resources;
 mod schemas;
 mod shelf;
 mod streams;
+mod subscriptions;
+mod tasks;

@@ -236,7 +236,10 @@ async fn discover_names_revisions_capabilities_and_the_server() {
         .json();
     let result = &answer["result"];
     assert_eq!(result["supportedVersions"][0], MODERN);
-    assert_eq!(result["capabilities"], json!({"tools": {}}));
+    assert_eq!(
+        result["capabilities"],
+        json!({"tools": {"listChanged": true}, "extensions": {"io.modelcontextprotocol/tasks": {}}})
+    );
     assert_eq!(
         result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],
         "rackhand"
@@ -468,7 +471,10 @@ async fn listen_acknowledges_what_is_served_keeps_alive_and_ends_in_good_order()
     };
     let acknowledged = message(&client.chunk().await.unwrap());
     schemas::assert_is(true, "SubscriptionsAcknowledgedNotification", &acknowledged);
-    assert_eq!(acknowledged["params"]["notifications"], json!({}));
+    assert_eq!(
+        acknowledged["params"]["notifications"],
+        json!({"toolsListChanged": true})
+    );
     assert_eq!(
         acknowledged["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
         "listen:0"
