@@ -1,6 +1,7 @@
 //! The tools for the Core: one file each, and this list. They know Q-SYS and nothing of HTTP or of protocol dates.
 
 mod answer;
+mod completion;
 mod explain_visibility;
 mod fault;
 mod get_component;
@@ -12,6 +13,7 @@ mod list_snapshots;
 mod load_snapshot;
 mod older;
 mod poll_watch;
+mod prompts;
 mod read_meters;
 mod resolve;
 mod resources;
@@ -43,8 +45,9 @@ use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
 use super::{
-    Effect, FaultCode, Generations, Resource, ResourceContents, ResourceTemplate, Service, Step,
-    Tool, ToolAnswer, ToolCall, ToolFault,
+    Completed, Completion, Effect, FaultCode, Generations, Prompt, PromptAnswer, PromptCall,
+    Resource, ResourceContents, ResourceTemplate, Service, Step, Tool, ToolAnswer, ToolCall,
+    ToolFault,
 };
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Scope};
@@ -72,6 +75,7 @@ pub struct QsysService {
     policy: Arc<Policy>,
     tools: Vec<Tool>,
     older_names: Vec<Tool>,
+    prompts: Vec<Prompt>,
     /// Calls that wait for a change.
     waits: Semaphore,
     watches: Watches,
@@ -145,6 +149,7 @@ impl QsysService {
             policy,
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
             older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
+            prompts: prompts::all(),
             waits: Semaphore::new(WAITS_MAX),
             watches: Watches::default(),
             lookups: resources::Lookups::default(),
@@ -268,6 +273,14 @@ impl Service for QsysService {
         &self.older_names
     }
 
+    fn prompts(&self) -> &[Prompt] {
+        &self.prompts
+    }
+
+    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Step<PromptAnswer>, ToolFault>> {
+        Box::pin(future::ready(prompts::filled(self, &call).map(Step::Done)))
+    }
+
     fn resources(&self) -> Vec<Resource> {
         resources::list(self)
     }
@@ -286,6 +299,10 @@ impl Service for QsysService {
 
     fn resource_stamp(&self, uri: &str) -> Option<u64> {
         resources::stamp(self, uri)
+    }
+
+    fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
+        completion::complete(self, completion)
     }
 
     fn generations(&self) -> Generations {
