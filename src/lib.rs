@@ -58,6 +58,7 @@ pub mod docs {
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/link.md")]
+    #![doc = include_str!("docs/mcp.md")]
     #![doc = include_str!("docs/stdio.md")]
     #![doc = include_str!("docs/simulated-core.md")]
 
@@ -72,6 +73,8 @@ pub mod docs {
         include_str!("docs/safety.md"),
         "\n\n",
         include_str!("docs/link.md"),
+        "\n\n",
+        include_str!("docs/mcp.md"),
         "\n\n",
         include_str!("docs/stdio.md"),
         "\n\n",
