@@ -31,7 +31,7 @@
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
 //! | `mcp` | the protocol, free of Q-SYS |
-//! | `http` | sockets, routes, limits of requests |
+//! | `http`, `stdio` | sockets, routes, limits of requests; lines on standard input and output, also as a bridge to a box |
 //! | `app` | composition: builds every part, joins every task |
 //! | `sim` | the simulated Core, which only the demo, `rackhand simcore` and tests reach; sees `base`, `limits` and `wire` |
 //!
@@ -55,8 +55,10 @@ pub mod config;
 pub mod docs {
     #![doc = include_str!("docs/first-steps.md")]
     #![doc = include_str!("docs/tools.md")]
+    #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/link.md")]
+    #![doc = include_str!("docs/stdio.md")]
     #![doc = include_str!("docs/simulated-core.md")]
 
     /// All pages as one text.
@@ -65,9 +67,13 @@ pub mod docs {
         "\n\n",
         include_str!("docs/tools.md"),
         "\n\n",
+        include_str!("docs/older-names.md"),
+        "\n\n",
         include_str!("docs/safety.md"),
         "\n\n",
         include_str!("docs/link.md"),
+        "\n\n",
+        include_str!("docs/stdio.md"),
         "\n\n",
         include_str!("docs/simulated-core.md"),
     );
@@ -81,6 +87,7 @@ pub mod model;
 pub mod safety;
 pub mod service;
 pub mod sim;
+pub mod stdio;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

@@ -5,22 +5,22 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
-use rackhand::app::{self, demo, keys, simcore, trust};
+use rackhand::app::{self, demo, keys, simcore, stdio, trust};
 use rackhand::base::secret::Secret;
 use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX};
 use rackhand::guard::Role;
+use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
-
-/// How long threads that still work may hold up the end of the process.
-const THREADS_END: Duration = Duration::from_secs(1);
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
 const EXIT_CONFIG: u8 = 78;
+
+/// The environment variable with the key of a bridge. It is no setting of a configuration.
+const KEY_VARIABLE: &str = "RACKHAND_KEY";
 
 /// Components of a generated design: what the mirror takes.
 const GENERATED_COMPONENTS_MAX: i64 = 4_096;
@@ -50,6 +50,8 @@ enum Command {
     Simcore(SimcoreArguments),
     /// Serve MCP for the Cores of a configuration
     Run(RunArguments),
+    /// Speak MCP on standard input and output, for clients that start a program instead of opening a URL
+    Stdio(StdioArguments),
     /// Report every fault of a configuration at once, without starting anything
     Check {
         /// The configuration file
@@ -169,6 +171,25 @@ struct RunArguments {
     data: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct StdioArguments {
+    /// Carry everything to the running box at this URL, such as `http://192.168.1.20:8080/mcp`
+    #[arg(long, value_name = "URL")]
+    url: Address,
+    /// The key; better in the environment, where other users of this machine do not see it
+    #[arg(long, env = KEY_VARIABLE, hide_env_values = true, value_parser = sent_key)]
+    key: Option<Secret>,
+    /// Read the key from this file, whatever the environment says
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// For https: the SHA-256 of the certificate that the box must show
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// What to log on standard error: error, warn, info, debug
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log: String,
+}
+
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Make a key and print it, this once
@@ -225,6 +246,14 @@ fn chosen_key(text: &str) -> Result<Secret, String> {
     }
 }
 
+/// A key as a client sends it.
+fn sent_key(text: &str) -> Result<Secret, String> {
+    if text.is_empty() {
+        return Ok(Secret::new(""));
+    }
+    stdio::key(text).ok_or_else(|| "this is no key: a key is one word".to_owned())
+}
+
 fn user_and_pin(text: &str) -> Result<(String, Secret), String> {
     let (user, pin) = text.split_once(':').ok_or("write USER:PIN, with a colon")?;
     Ok((user.to_owned(), Secret::new(pin)))
@@ -266,6 +295,20 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             }
             logging::start(&config.log.level)?;
             block_on(app::run(config))?;
+        }
+        Command::Stdio(arguments) => {
+            logging::start(&arguments.log)?;
+            let key = match arguments.key_file {
+                Some(file) => Some(stdio::key_in(&file)?),
+                // An empty variable is none.
+                None => arguments.key.filter(|key| !key.expose().is_empty()),
+            };
+            let options = stdio::BridgeOptions {
+                url: arguments.url,
+                key,
+                fingerprint: arguments.fingerprint,
+            };
+            block_on(stdio::bridge(options))?;
         }
         Command::Check { config: file } => {
             let Some(config) = checked(&file) else {
@@ -323,7 +366,7 @@ fn checked(file: &Path) -> Option<Config> {
         }
     };
     let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name != KEY_VARIABLE)
         .collect();
     let (config, mut problems) = Config::read(&text, &environment);
     app::check(&config, &mut problems);
@@ -339,14 +382,15 @@ fn checked(file: &Path) -> Option<Config> {
     None
 }
 
-/// Runs to the end on a runtime of its own. A thread that hangs in the system, say on a dead disk, does not keep the process.
+/// Runs to the end on a runtime of its own. A thread that hangs in the system, on a dead disk or on standard input, does not keep
+/// the process.
 fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("could not start the runtime")?;
     let outcome = runtime.block_on(work);
-    runtime.shutdown_timeout(THREADS_END);
+    runtime.shutdown_background();
     outcome
 }
 

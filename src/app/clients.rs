@@ -9,7 +9,7 @@ pub fn configurations(url: &str, key: &str) -> String {
         "Claude Code:\n\n  claude mcp add --transport http rackhand {url} --header \"Authorization: Bearer {key}\"\n\n\
          VS Code, .vscode/mcp.json:\n\n{}\n\n\
          Cursor, ~/.cursor/mcp.json:\n\n{}\n\n\
-         Claude Desktop (through a bridge, for it cannot send a key by itself), claude_desktop_config.json:\n\n{}\n",
+         Claude Desktop, claude_desktop_config.json (it cannot open a URL with a key, so this program carries everything for it):\n\n{}\n",
         indented(&vs_code(url, key)),
         indented(&cursor(url, key)),
         indented(&desktop(url, key)),
@@ -24,12 +24,16 @@ fn cursor(url: &str, key: &str) -> Value {
     json!({ "mcpServers": { "rackhand": { "url": url, "headers": { "Authorization": bearer(key) } } } })
 }
 
-/// The bridge takes the header from the environment: some hosts split arguments at blanks.
+/// Hosts start the program from wherever they are, so it is named by its whole path.
 fn desktop(url: &str, key: &str) -> Value {
+    let program = std::env::current_exe().map_or_else(
+        |_| env!("CARGO_PKG_NAME").to_owned(),
+        |path| path.display().to_string(),
+    );
     json!({ "mcpServers": { "rackhand": {
-        "command": "npx",
-        "args": ["-y", "mcp-remote", url, "--allow-http", "--header", "Authorization:${AUTHORIZATION}"],
-        "env": { "AUTHORIZATION": bearer(key) },
+        "command": program,
+        "args": ["stdio", "--url", url],
+        "env": { "RACKHAND_KEY": key },
     } } })
 }
 
@@ -53,7 +57,8 @@ mod tests {
     fn every_configuration_carries_the_url_and_the_key_and_is_json() {
         let text = configurations("http://127.0.0.1:8080/mcp", "rh_key");
         assert_eq!(text.matches("http://127.0.0.1:8080/mcp").count(), 4);
-        assert_eq!(text.matches("Bearer rh_key").count(), 4);
+        assert_eq!(text.matches("Bearer rh_key").count(), 3);
+        assert_eq!(text.matches("\"RACKHAND_KEY\": \"rh_key\"").count(), 1);
         let blocks: Vec<_> = text
             .split("\n\n")
             .filter(|block| block.starts_with("  {"))

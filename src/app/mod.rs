@@ -7,6 +7,7 @@ mod identity;
 pub mod keys;
 mod secrets;
 pub mod simcore;
+pub mod stdio;
 pub mod trust;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -84,7 +84,7 @@ async fn shown(address: &CoreAddress) -> anyhow::Result<String> {
 }
 
 /// A fingerprint as people copy it: colons, blanks and capitals do not matter.
-fn normal(text: &str) -> anyhow::Result<String> {
+pub(super) fn normal(text: &str) -> anyhow::Result<String> {
     let digits: String = text
         .chars()
         .filter(|c| !matches!(c, ':' | ' '))

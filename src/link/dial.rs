@@ -230,6 +230,28 @@ pub async fn shown_by(address: &CoreAddress, dial: &dyn Dial) -> Result<String, 
         .ok_or_else(|| ConnectError::Tls("the Core shows no certificate".into()))
 }
 
+/// TLS over a byte stream, with a peer that must show the certificate of this SHA-256, in hex of either case.
+///
+/// # Errors
+///
+/// The peer does not speak TLS, shows another certificate, or is not done at `until`.
+pub async fn secure_pinned(
+    stream: Box<dyn ByteStream>,
+    host: &str,
+    fingerprint: &str,
+    until: Instant,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let address = CoreAddress {
+        host: host.to_owned(),
+        port: None,
+    };
+    let stream = secure(&TlsTrust::Insecure, &address, stream, until).await?;
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().and_then(<[_]>::first);
+    pin::check_one(fingerprint, shown)?;
+    Ok(stream)
+}
+
 const fn timed_out(step: &'static str) -> ConnectError {
     ConnectError::TimedOut {
         step,

@@ -111,14 +111,29 @@ pub(super) fn check(
     let TlsTrust::Pin(store) = trust else {
         return Ok(None);
     };
-    let certificate =
-        shown.ok_or_else(|| ConnectError::Tls("the Core shows no certificate".into()))?;
-    let shown = fingerprint(certificate);
     match store.pinned(address) {
-        Some(pinned) if pinned.eq_ignore_ascii_case(&shown) => Ok(None),
-        Some(_) => Err(ConnectError::Untrusted { fingerprint: shown }),
-        None => Ok(Some(shown)),
+        Some(pinned) => check_one(&pinned, shown).map(|()| None),
+        None => fingerprint_of(shown).map(Some),
     }
+}
+
+/// Compares what a peer showed with one fingerprint.
+pub(super) fn check_one(
+    pinned: &str,
+    shown: Option<&CertificateDer<'_>>,
+) -> Result<(), ConnectError> {
+    let shown = fingerprint_of(shown)?;
+    if pinned.eq_ignore_ascii_case(&shown) {
+        Ok(())
+    } else {
+        Err(ConnectError::Untrusted { fingerprint: shown })
+    }
+}
+
+fn fingerprint_of(shown: Option<&CertificateDer<'_>>) -> Result<String, ConnectError> {
+    shown
+        .map(fingerprint)
+        .ok_or_else(|| ConnectError::Tls("the Core shows no certificate".into()))
 }
 
 /// Accepts any certificate, but no peer that cannot prove to own it.

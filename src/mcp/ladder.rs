@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -131,13 +132,10 @@ fn metadata<'a>(message: &Message<'a>) -> Result<Cow<'a, str>, Fault> {
 fn headers(message: &Message<'_>, routing: &Routing<'_>, version: &str) -> Result<(), Fault> {
     same("MCP-Protocol-Version", routing.version.trimmed(), version)?;
     same("Mcp-Method", routing.method.trimmed(), &message.method)?;
-    let named = match &*message.method {
-        "tools/call" | "prompts/get" => message.params.name,
-        "resources/read" => message.params.uri,
-        "tasks/get" | "tasks/update" | "tasks/cancel" => message.params.task_id,
-        _ => return Ok(()),
+    let Some(part) = NamedPart::of(&message.method) else {
+        return Ok(());
     };
-    match (named.and_then(schema::text), routing.name) {
+    match (part.find(message).and_then(schema::text), routing.name) {
         // Both say nothing: the method's own check tells what it needs.
         (None, Field::Absent) => Ok(()),
         (body, header) => same_decoded("Mcp-Name", header, &body.unwrap_or_default()),
@@ -149,6 +147,35 @@ pub(super) fn same_decoded(header: &str, field: Field<'_>, body: &str) -> Result
     match field.text() {
         Some(text) => same(header, Field::One(&unwrap_base64(header, text)?), body),
         None => same(header, field, body),
+    }
+}
+
+/// The part of a message that its header `Mcp-Name` repeats (2026-07-28, Transports; Tasks extension, Headers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedPart {
+    Name,
+    Uri,
+    TaskId,
+}
+
+impl NamedPart {
+    /// The part for a method; `None` for one without the header.
+    pub(super) fn of(method: &str) -> Option<Self> {
+        Some(match method {
+            "tools/call" | "prompts/get" => Self::Name,
+            "resources/read" => Self::Uri,
+            "tasks/get" | "tasks/update" | "tasks/cancel" => Self::TaskId,
+            _ => return None,
+        })
+    }
+
+    /// The part in a message.
+    pub(super) fn find<'a>(self, message: &Message<'a>) -> Option<&'a RawValue> {
+        match self {
+            Self::Name => message.params.name,
+            Self::Uri => message.params.uri,
+            Self::TaskId => message.params.task_id,
+        }
     }
 }
 

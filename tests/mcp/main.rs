@@ -11,6 +11,7 @@
 mod asker;
 mod bed;
 mod board;
+mod bridge;
 mod completion;
 mod connection;
 mod fixture;
@@ -24,6 +25,8 @@ mod prompts;
 mod resources;
 mod schemas;
 mod shelf;
+mod sse;
 mod streams;
 mod subscriptions;
 mod tasks;
+mod websocket;

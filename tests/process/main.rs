@@ -11,4 +11,5 @@
 mod bed;
 mod commands;
 mod life;
+mod stdio;
 mod store;

@@ -10,6 +10,7 @@ mod get_overview;
 mod list_components;
 mod list_snapshots;
 mod load_snapshot;
+mod older;
 mod poll_watch;
 mod read_meters;
 mod resolve;
@@ -66,6 +67,7 @@ pub struct QsysService {
     cores: Vec<Core>,
     policy: Arc<Policy>,
     tools: Vec<Tool>,
+    older_names: Vec<Tool>,
     /// Calls that wait for a change.
     waits: Semaphore,
     watches: Watches,
@@ -114,27 +116,30 @@ struct Definition {
     call: for<'a> fn(&'a QsysService, ToolCall) -> BoxFuture<'a, Outcome>,
 }
 
+impl Definition {
+    fn tool(&self) -> Tool {
+        Tool {
+            name: self.name,
+            title: self.title,
+            description: self.description,
+            input_schema: Arc::new((self.input)()),
+            output_schema: Arc::new((self.output)()),
+            effect: self.effect,
+            is_destructive: self.is_destructive,
+            scope: self.scope,
+        }
+    }
+}
+
 impl QsysService {
     /// The tools for these Cores, the first of which answers when none is named. Writes are judged by `policy`.
     #[must_use]
     pub fn new(cores: Vec<Core>, policy: Arc<Policy>) -> Self {
-        let tools = DEFINITIONS
-            .iter()
-            .map(|definition| Tool {
-                name: definition.name,
-                title: definition.title,
-                description: definition.description,
-                input_schema: Arc::new((definition.input)()),
-                output_schema: Arc::new((definition.output)()),
-                effect: definition.effect,
-                is_destructive: definition.is_destructive,
-                scope: definition.scope,
-            })
-            .collect();
         Self {
             cores,
             policy,
-            tools,
+            tools: DEFINITIONS.iter().map(Definition::tool).collect(),
+            older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
             waits: Semaphore::new(WAITS_MAX),
             watches: Watches::default(),
         }
@@ -253,9 +258,14 @@ impl Service for QsysService {
         &self.tools
     }
 
+    fn older_names(&self) -> &[Tool] {
+        &self.older_names
+    }
+
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
         let definition = DEFINITIONS
             .iter()
+            .chain(older::DEFINITIONS)
             .find(|definition| definition.name == call.tool);
         match definition {
             Some(definition) => Box::pin((definition.call)(self, call).map_ok(Step::Done)),

@@ -247,6 +247,29 @@ impl Bed {
         self.answered(call).await.map(|(value, _)| value)
     }
 
+    /// Calls a tool by one of its older names; checks the arguments against its schema.
+    pub(super) async fn older(&self, tool: &str, arguments: Value) -> Result<Value, ToolFault> {
+        self.older_as("test", tool, arguments).await
+    }
+
+    /// The same under another name of the caller.
+    pub(super) async fn older_as(
+        &self,
+        caller: &str,
+        tool: &str,
+        arguments: Value,
+    ) -> Result<Value, ToolFault> {
+        let known = self.service.older_names();
+        let found = known.iter().find(|known| known.name == tool).unwrap();
+        let valid = jsonschema::validator_for(&found.input_schema).unwrap();
+        valid.validate(&arguments).unwrap();
+        let mut call = call(tool, arguments, Stop::new());
+        call.caller.name = caller.into();
+        let answer = self.service.call(call).await?.done().unwrap();
+        assert!(answer.structured.is_none());
+        Ok(serde_json::from_str(&answer.text).unwrap())
+    }
+
     /// How many controls are polled fast.
     pub(super) fn fast(&self) -> usize {
         self.service.cores[0].link.watched_fast().len()

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::Instant;
 
-pub(super) use self::table::{Key, Watches};
+pub(super) use self::table::{Key, Kind, Taken, Watches};
 use super::answer::shown_text;
 use super::{Core, resolve};
 use crate::limits::{WATCH_CONTROLS_MAX, WATCH_FAST_MAX};
@@ -269,6 +269,13 @@ impl Watch {
             self.items.push(Item::new(name));
         }
         is_new
+    }
+
+    /// Stops watching the controls for which `is_gone` says so. How many there were.
+    pub(super) fn remove(&mut self, mut is_gone: impl FnMut(&ControlRef) -> bool) -> usize {
+        let before = self.items.len();
+        self.items.retain(|item| !is_gone(&item.name));
+        before - self.items.len()
     }
 
     /// Takes it that the owner knows where everything stands now.

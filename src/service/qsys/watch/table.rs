@@ -17,6 +17,7 @@ use crate::limits::{
     WATCHED_CONTROLS_PER_CALLER_MAX, WATCHES_FAST_MAX, WATCHES_MAX, WATCHES_PER_CALLER_MAX,
 };
 use crate::link::{FastWatch, Link};
+use crate::service::qsys::fault;
 use crate::service::{FaultCode, ToolFault};
 
 /// Own watches named to a caller who has too many.
@@ -27,6 +28,8 @@ const OWN_SHOWN: usize = 20;
 pub(in crate::service::qsys) enum Kind {
     /// An id that was made here.
     Watch,
+    /// A name that the owner chose: a change group under an older name.
+    Group,
 }
 
 /// Finds a watch, for its owner alone.
@@ -63,11 +66,25 @@ impl Key {
         }
     }
 
-    fn gone(&self) -> ToolFault {
+    /// A change group by its name.
+    pub(in crate::service::qsys) fn group(owner: &Arc<str>, name: &str) -> Self {
+        Self {
+            owner: Arc::clone(owner),
+            kind: Kind::Group,
+            name: name.into(),
+        }
+    }
+
+    /// The fault when there is no such watch.
+    pub(in crate::service::qsys) fn gone(&self) -> ToolFault {
         let (problem, next_step) = match self.kind {
             Kind::Watch => (
                 "There is no such watch: it expired, was stopped, or is another caller's.",
                 "Start another one with qsys_start_watch, and poll it more often than its time to live.",
+            ),
+            Kind::Group => (
+                "There is no such change group: it was destroyed, not used for too long, or never made.",
+                "Make it with create_change_group and add its controls again.",
             ),
         };
         ToolFault::new(FaultCode::NotFound, problem, next_step)
@@ -103,7 +120,7 @@ pub(in crate::service::qsys) struct Watches {
 }
 
 impl Watches {
-    /// Keeps a watch until nobody asked for `ttl`, or refuses it because there are too many.
+    /// Keeps a watch until nobody asked for `ttl`, or refuses it because there are too many or one of its name.
     pub(in crate::service::qsys) fn add(
         &self,
         key: Key,
@@ -115,6 +132,13 @@ impl Watches {
         {
             let mut rows = self.rows.lock();
             drop_expired(&mut rows, now);
+            if rows.contains_key(&key) {
+                return Err(fault::bad_argument(
+                    "groupId",
+                    "you have a change group of this name already",
+                    "Go on with it, or destroy it first.",
+                ));
+            }
             admit(&rows, &key)?;
             admit_controls(&rows, &key, controls)?;
             let row = Row {
@@ -155,6 +179,23 @@ impl Watches {
     /// Ends a watch. False if there was none.
     pub(in crate::service::qsys) fn remove(&self, key: &Key) -> bool {
         self.rows.lock().remove(key).is_some()
+    }
+
+    /// Names and numbers of controls of a caller's watches of one kind, by name.
+    pub(in crate::service::qsys) fn list(
+        &self,
+        owner: &str,
+        kind: Kind,
+    ) -> Vec<(CompactString, usize)> {
+        let now = Instant::now();
+        let rows = self.rows.lock();
+        let mut list: Vec<_> = rows
+            .iter()
+            .filter(|(key, row)| &*key.owner == owner && key.kind == kind && !row.is_over(now))
+            .map(|(key, row)| (key.name.clone(), row.controls))
+            .collect();
+        list.sort_unstable();
+        list
     }
 
     /// Forgets what nobody asks any more, as long as there is anything. Ends at `stop`.
@@ -198,7 +239,7 @@ fn admit(rows: &Rows, key: &Key) -> Result<(), ToolFault> {
         return Err(ToolFault::new(
             FaultCode::Busy,
             format!("You have {WATCHES_PER_CALLER_MAX} watches already, which is the most that a caller can have."),
-            "Stop one with qsys_stop_watch, or let one expire by not asking it.",
+            "Stop one with qsys_stop_watch (a change group with destroy_change_group), or let one expire by not asking it.",
         )
         .with_data(json!({ "limit": WATCHES_PER_CALLER_MAX, "own": names })));
     }
@@ -281,6 +322,16 @@ impl Taken<'_> {
             row.controls = mine + room;
         }
         room
+    }
+
+    /// Whether the watch may have so many controls in all. They are its own until it is put back.
+    pub(in crate::service::qsys) fn admit(&self, controls: usize) -> Result<(), ToolFault> {
+        let mut rows = self.watches.rows.lock();
+        admit_controls(&rows, &self.key, controls)?;
+        if let Some(row) = rows.get_mut(&self.key) {
+            row.controls = controls;
+        }
+        Ok(())
     }
 
     /// Has the controls polled fast if they are to be and there is room. Whether they are. `anew` when they are other ones than before.

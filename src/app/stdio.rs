@@ -1,0 +1,74 @@
+//! `rackhand stdio`: MCP on standard input and output, for hosts that start a program and talk to it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::{stop_on_signals, trust};
+use crate::base::secret::Secret;
+use crate::base::shutdown::Stop;
+use crate::limits::KEY_MAX_BYTES;
+use crate::link::NetDial;
+use crate::stdio::{Address, Bridge, Client};
+
+/// To which box a bridge goes, and with what.
+#[derive(Debug, Clone)]
+pub struct BridgeOptions {
+    /// The box.
+    pub url: Address,
+    /// The key; without one the box says what it thinks of that.
+    pub key: Option<Secret>,
+    /// The SHA-256 of the certificate that the box must show, for `https`, as a person copied it.
+    pub fingerprint: Option<String>,
+}
+
+/// Carries messages between this process's standard input and output and a box, until the input ends or a signal comes.
+///
+/// # Errors
+///
+/// The options contradict each other.
+pub async fn bridge(options: BridgeOptions) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        options.fingerprint.is_some() || !options.url.is_secure(),
+        "https needs --fingerprint: the SHA-256 of the certificate of the box, which no public authority signs"
+    );
+    let fingerprint = options.fingerprint.as_deref().map(trust::normal);
+    let client = Client::new(
+        Arc::new(NetDial),
+        options.url,
+        options.key.as_ref(),
+        fingerprint.transpose()?.unwrap_or_default(),
+    );
+    let stop = Stop::new();
+    let running = async {
+        let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+        Bridge::new(client).run(input, output, stop.clone()).await;
+        Ok(())
+    };
+    Box::pin(stop_on_signals(running, stop.clone())).await
+}
+
+/// The key in a file, as `rackhand key new` prints it.
+///
+/// # Errors
+///
+/// The file cannot be read, or holds no key.
+pub fn key_in(file: &Path) -> anyhow::Result<Secret> {
+    let text =
+        fs::read_to_string(file).with_context(|| format!("could not read {}", file.display()))?;
+    key(text.trim()).with_context(|| {
+        format!(
+            "{} holds no key: a key is one word of at most {KEY_MAX_BYTES} letters, digits and signs",
+            file.display()
+        )
+    })
+}
+
+/// A key as it can be sent; `None` for a text that is none.
+#[must_use]
+pub fn key(text: &str) -> Option<Secret> {
+    let is_word = text.bytes().all(|byte| byte.is_ascii_graphic());
+    (is_word && (1..=KEY_MAX_BYTES).contains(&text.len())).then(|| Secret::new(text))
+}

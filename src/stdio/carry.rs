@@ -1,0 +1,412 @@
+//! How one message gets to the box and its answer back, whatever the connection does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{HeaderMap, HeaderValue};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::client::{
+    Ask, Broken, Client, LAST_EVENT, Reply, SESSION, SendFault, VERSION, post_headers,
+    stream_headers,
+};
+use super::events::Events;
+use super::fault::{Fault, with_id};
+use super::lines::as_line;
+use crate::base::backoff::{Backoff, random_unit};
+use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, CALL_TIMEOUT_SECS};
+
+/// How long a request may be without any answer: what the box allows a tool, and some more.
+const ANSWER_WAIT: Duration = Duration::from_secs(CALL_TIMEOUT_SECS + 15);
+
+/// How long what the box answers at once may take.
+const PROMPT_WAIT: Duration = Duration::from_secs(10);
+
+/// How often in a row a stream is resumed without anything new on it before its answer is given up.
+const RESUMES_MAX: u32 = 6;
+
+/// The pause before a stream is resumed, unless the box asks for another.
+const RESUME_PAUSE: Duration = Duration::from_millis(500);
+
+/// A message on its way to the box.
+#[derive(Debug, Clone)]
+pub(super) struct Parcel {
+    /// The message.
+    pub(super) line: Bytes,
+    /// The id under which it wants an answer.
+    pub(super) id: Option<Arc<str>>,
+    /// Whether the client waits for something: it is a request, or an array of messages.
+    pub(super) wants_answer: bool,
+    pub(super) method: Box<str>,
+    /// What a modern message needs beyond the usual headers. A legacy one needs its session.
+    pub(super) modern: Option<HeaderMap>,
+    /// Whether it was sent before, in a session that the box had forgotten.
+    pub(super) was_turned_away: bool,
+}
+
+impl Parcel {
+    /// Whether it only looks, so that to send it twice does nothing twice.
+    fn only_looks(&self) -> bool {
+        matches!(
+            &*self.method,
+            "server/discover"
+                | "ping"
+                | "tools/list"
+                | "prompts/list"
+                | "prompts/get"
+                | "resources/list"
+                | "resources/templates/list"
+                | "resources/read"
+                | "completion/complete"
+                | "tasks/get"
+        )
+    }
+
+    /// The fault when the connection broke after it was sent.
+    fn lost(&self) -> Fault {
+        if self.only_looks() || self.method.starts_with("notifications/") {
+            Fault::Lost
+        } else {
+            Fault::OutcomeUnknown
+        }
+    }
+
+    /// Whether the box answers it at once.
+    fn is_prompt(&self) -> bool {
+        !self.wants_answer || &*self.method == "initialize"
+    }
+}
+
+/// What a message of a session carries in its headers.
+#[derive(Debug, Clone)]
+pub(super) struct SessionKey {
+    pub(super) id: Option<HeaderValue>,
+    pub(super) version: HeaderValue,
+}
+
+impl SessionKey {
+    fn put(&self, headers: &mut HeaderMap) {
+        if let Some(id) = &self.id {
+            headers.insert(SESSION, id.clone());
+        }
+        headers.insert(VERSION, self.version.clone());
+    }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(super) enum Met {
+    /// The answer to it.
+    Answer(Vec<u8>),
+    /// It was taken; there is no answer to it.
+    Taken,
+    /// Nothing was done: the box does not know the session.
+    NoSession,
+}
+
+/// Why the stream of a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamEnd {
+    /// The box does not know the session.
+    NoSession,
+    /// The box has no such stream, or not for this client.
+    NotServed,
+}
+
+/// Parts of a message from the box.
+#[derive(Deserialize)]
+struct FromBox<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// The error of a refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    code: i64,
+    message: String,
+}
+
+/// Carries messages between the box and the client.
+#[derive(Debug, Clone)]
+pub(super) struct Carrier {
+    client: Arc<Client>,
+    to_client: mpsc::Sender<Bytes>,
+}
+
+impl Carrier {
+    pub(super) fn new(client: Client, to_client: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            client: Arc::new(client),
+            to_client,
+        }
+    }
+
+    /// Hands a message to the client. Waits while it does not read.
+    pub(super) async fn tell(&self, message: &[u8]) {
+        // A client that is gone hears nothing; the bridge ends for it elsewhere.
+        let _gone = self.to_client.send(as_line(message)).await;
+    }
+
+    /// Tells the client, if it waits for an answer, and the log why there is none from the box.
+    pub(super) async fn refuse(&self, parcel: &Parcel, fault: &Fault) {
+        tracing::warn!("{fault}");
+        if parcel.wants_answer {
+            self.tell(&fault.to_json(parcel.id.as_deref())).await;
+        }
+    }
+
+    /// Brings a message to the box. What precedes its answer goes to the client as it comes; the answer itself is returned, with the
+    /// session that it opened.
+    pub(super) async fn carry(
+        &self,
+        parcel: &Parcel,
+        session: Option<&SessionKey>,
+    ) -> Result<(Met, Option<HeaderValue>), Fault> {
+        match self.carry_once(parcel, session).await {
+            Err(Fault::Lost) if parcel.id.is_some() => self.carry_once(parcel, session).await,
+            carried => carried,
+        }
+    }
+
+    async fn carry_once(
+        &self,
+        parcel: &Parcel,
+        session: Option<&SessionKey>,
+    ) -> Result<(Met, Option<HeaderValue>), Fault> {
+        let mut headers = post_headers();
+        match (&parcel.modern, session) {
+            (Some(modern), _) => headers.extend(modern.clone()),
+            (None, Some(session)) => session.put(&mut headers),
+            (None, None) => {}
+        }
+        let ask = Ask {
+            method: Method::POST,
+            headers,
+            body: parcel.line.clone(),
+            wait: if parcel.is_prompt() {
+                PROMPT_WAIT
+            } else {
+                ANSWER_WAIT
+            },
+        };
+        let reply = self.client.send(ask).await.map_err(|fault| match fault {
+            SendFault::NotSent(fault) => fault,
+            SendFault::Sent => parcel.lost(),
+        })?;
+        let opened = reply.headers.get(SESSION).cloned();
+        if reply.is_events() {
+            let answer = self.through_events(reply, parcel, session).await?;
+            return Ok((Met::Answer(answer), opened));
+        }
+        let met = self.at_once(reply, parcel, session).await?;
+        Ok((met, opened))
+    }
+
+    /// An answer in one piece.
+    async fn at_once(
+        &self,
+        reply: Reply,
+        parcel: &Parcel,
+        session: Option<&SessionKey>,
+    ) -> Result<Met, Fault> {
+        let status = reply.status;
+        let is_json = reply.is_json();
+        let is_taken = matches!(status, 202 | 204) && parcel.id.is_none();
+        if is_taken {
+            return Ok(Met::Taken);
+        }
+        let no_box = || Fault::NoBox {
+            address: self.client.address().clone(),
+            status,
+        };
+        if !is_json {
+            return Err(no_box());
+        }
+        let body = reply.whole().await.map_err(|broken| match broken {
+            Broken::Cut => parcel.lost(),
+            Broken::TooLong => Fault::TooLong,
+        })?;
+        if body.trim_ascii_start().first() == Some(&b'[') && is_text_of_json(&body) {
+            return Ok(Met::Answer(body));
+        }
+        let message: FromBox<'_> = serde_json::from_slice(&body).map_err(|_| no_box())?;
+        if status == 404 && parcel.modern.is_none() && session.is_some_and(|key| key.id.is_some()) {
+            return Ok(Met::NoSession);
+        }
+        match (message.id, message.error) {
+            (Some(_), _) => Ok(Met::Answer(body)),
+            // A refusal before the message was read: it gets the id of the request that it answers.
+            (None, Some(error)) => {
+                let refusal: Refusal = serde_json::from_str(error.get()).map_err(|_| no_box())?;
+                if status == 401 {
+                    return Err(Fault::Key {
+                        words: refusal.message,
+                        code: refusal.code,
+                    });
+                }
+                tracing::warn!("The box refused a message: {}", refusal.message);
+                Ok(Met::Answer(with_id(error.get(), parcel.id.as_deref())))
+            }
+            (None, None) => Err(no_box()),
+        }
+    }
+
+    /// An answer with other messages before it. Where the box gives its events names, a stream that broke is resumed: to look for an
+    /// answer does nothing twice.
+    async fn through_events(
+        &self,
+        reply: Reply,
+        parcel: &Parcel,
+        session: Option<&SessionKey>,
+    ) -> Result<Vec<u8>, Fault> {
+        let mut events = Events::new(BRIDGE_MESSAGE_MAX_BYTES);
+        let mut reply = Some(reply);
+        let mut resumes = 0;
+        loop {
+            if let Some(mut stream) = reply.take() {
+                loop {
+                    while let Some(event) = events.next() {
+                        resumes = 0;
+                        if parcel
+                            .id
+                            .as_deref()
+                            .is_some_and(|id| answers(&event.data, id))
+                        {
+                            return Ok(event.data);
+                        }
+                        self.pass_on(&event.data).await;
+                    }
+                    match stream.piece().await {
+                        Ok(Some(piece)) => events.take(&piece).map_err(|_| Fault::TooLong)?,
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+            }
+            let (Some(session), Some(last), None) = (session, &events.last_id, &parcel.modern)
+            else {
+                return Err(parcel.lost());
+            };
+            if resumes >= RESUMES_MAX {
+                return Err(parcel.lost());
+            }
+            resumes += 1;
+            sleep(events.retry.unwrap_or(RESUME_PAUSE)).await;
+            match self.ask_for_events(session, Some(last)).await {
+                Ok(again) if again.is_events() => {
+                    events.resume();
+                    reply = Some(again);
+                }
+                Ok(other) if matches!(other.status, 429 | 503) => {}
+                Ok(_) => return Err(parcel.lost()),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Passes on what comes on the stream of a session, for as long as there is the session.
+    pub(super) async fn follow(&self, session: &SessionKey) -> StreamEnd {
+        let mut events = Events::new(BRIDGE_MESSAGE_MAX_BYTES);
+        let mut pauses = Backoff::new(RESUME_PAUSE, Duration::from_secs(10));
+        loop {
+            match self
+                .ask_for_events(session, events.last_id.as_deref())
+                .await
+            {
+                Ok(mut stream) if stream.is_events() => {
+                    events.resume();
+                    while let Ok(Some(piece)) = stream.piece().await {
+                        pauses.reset();
+                        if events.take(&piece).is_err() {
+                            tracing::warn!("{}", Fault::TooLong);
+                            events = Events::new(BRIDGE_MESSAGE_MAX_BYTES);
+                            break;
+                        }
+                        while let Some(event) = events.next() {
+                            self.pass_on(&event.data).await;
+                        }
+                    }
+                }
+                Ok(reply) => match reply.status {
+                    404 => return StreamEnd::NoSession,
+                    429 | 500..=599 => {}
+                    status => {
+                        tracing::warn!(
+                            "The box has no stream of events for this client (HTTP status {status}): it hears of no changes."
+                        );
+                        return StreamEnd::NotServed;
+                    }
+                },
+                Err(SendFault::NotSent(fault)) if !fault.may_pass() => {
+                    tracing::warn!("{fault}");
+                    return StreamEnd::NotServed;
+                }
+                Err(_) => {}
+            }
+            let least = events.retry.unwrap_or_default();
+            sleep(least + pauses.next_delay(random_unit())).await;
+        }
+    }
+
+    async fn ask_for_events(
+        &self,
+        session: &SessionKey,
+        last_event: Option<&str>,
+    ) -> Result<Reply, SendFault> {
+        let mut headers = stream_headers();
+        session.put(&mut headers);
+        if let Some(last) = last_event.and_then(|id| HeaderValue::try_from(id).ok()) {
+            headers.insert(LAST_EVENT, last);
+        }
+        let ask = Ask {
+            method: Method::GET,
+            headers,
+            body: Bytes::new(),
+            wait: PROMPT_WAIT,
+        };
+        self.client.send(ask).await
+    }
+
+    /// Ends a session. If that fails, the box ends it when it was idle for long enough.
+    pub(super) async fn end(&self, session: &SessionKey) {
+        let mut headers = HeaderMap::new();
+        session.put(&mut headers);
+        let ask = Ask {
+            method: Method::DELETE,
+            headers,
+            body: Bytes::new(),
+            wait: PROMPT_WAIT,
+        };
+        if let Err(fault) = self.client.send(ask).await {
+            tracing::debug!("the session could not be ended: {fault:?}");
+        }
+    }
+
+    async fn pass_on(&self, message: &[u8]) {
+        if is_text_of_json(message) {
+            self.tell(message).await;
+        } else {
+            tracing::warn!("The box sent an event that is no JSON; it is left out.");
+        }
+    }
+}
+
+fn is_text_of_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// Whether a message is the answer to the request with this id.
+fn answers(message: &[u8], id: &str) -> bool {
+    serde_json::from_slice::<FromBox<'_>>(message).is_ok_and(|message| {
+        message.method.is_none() && message.id.is_some_and(|own| own.get() == id)
+    })
+}

@@ -1,0 +1,17 @@
+//! Standard input and output as a transport: one message a line, so that hosts which start a program and talk to it need nothing
+//! else. [`Bridge`] carries the messages to a box that runs elsewhere.
+//!
+//! Standard output belongs to the protocol alone; whatever a person should read goes to the log on standard error.
+
+mod address;
+mod bridge;
+mod carry;
+mod client;
+mod events;
+mod fault;
+mod lines;
+mod session;
+
+pub use address::{Address, AddressError};
+pub use bridge::Bridge;
+pub use client::Client;

@@ -1,0 +1,131 @@
+//! `rackhand stdio` as a host starts it.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::bed::{Box, PATIENCE, PROGRAM, Process, run};
+
+const KEY: &str = "a-key-for-the-host-of-this-test";
+
+/// A process that a host talks to.
+struct Started {
+    child: Child,
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+}
+
+impl Started {
+    fn new(arguments: &[&str]) -> Self {
+        let mut child = Command::new(PROGRAM)
+            .arg("stdio")
+            .args(arguments)
+            .env("RACKHAND_KEY", KEY)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self {
+            to: child.stdin.take(),
+            from: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    async fn ask(&mut self, message: &Value) -> Value {
+        let to = self.to.as_mut().unwrap();
+        to.write_all(format!("{message}\n").as_bytes())
+            .await
+            .unwrap();
+        let mut line = String::new();
+        timeout(PATIENCE, self.from.read_line(&mut line))
+            .await
+            .unwrap()
+            .unwrap();
+        serde_json::from_str(&line).unwrap_or_else(|fault| panic!("{fault}: {line}"))
+    }
+
+    async fn code(&mut self) -> Option<i32> {
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .code()
+    }
+}
+
+fn initialize() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}})
+}
+
+#[tokio::test]
+async fn a_bridge_carries_answers_and_ends_with_its_input_or_a_signal() {
+    let process = Process::start(&["demo", "--listen", "127.0.0.1:0", "--key", KEY]);
+    let demo = Box::of(process, KEY).await;
+    let url = format!("http://{}", demo.address);
+    let overview = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "qsys_get_overview", "arguments": {}}});
+
+    let mut bridge = Started::new(&["--url", &url]);
+    assert_eq!(
+        bridge.ask(&initialize()).await["result"]["serverInfo"]["name"],
+        "rackhand"
+    );
+    let answer = bridge.ask(&overview).await;
+    assert!(
+        answer["result"]["structuredContent"].is_object(),
+        "{answer}"
+    );
+    drop(bridge.to.take());
+    assert_eq!(bridge.code().await, Some(0));
+
+    let mut bridge = Started::new(&["--url", &url]);
+    bridge.ask(&initialize()).await;
+    let pid = bridge.child.id().unwrap().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .await
+            .unwrap()
+            .success()
+    );
+    assert_eq!(bridge.code().await, Some(0), "its input is still open");
+    demo.process.stopped().await;
+}
+
+#[tokio::test]
+async fn options_that_cannot_work_say_what_to_do() {
+    let missing = "/nonexistent/key";
+    for (arguments, code, hint) in [
+        (
+            &["--url", "rack.local"][..],
+            2,
+            "http://192.168.1.20:8080/mcp",
+        ),
+        (&["--url", "https://rack.local"], 1, "--fingerprint"),
+        (
+            &["--url", "https://rack.local", "--fingerprint", "ab"],
+            1,
+            "64 hexadecimal digits",
+        ),
+        (
+            &["--url", "http://rack.local", "--key", "two words"],
+            2,
+            "one word",
+        ),
+        (
+            &["--url", "http://rack.local", "--key-file", missing],
+            1,
+            missing,
+        ),
+    ] {
+        let (ended, said) = run(&[&["stdio"], arguments].concat()).await;
+        assert_eq!(ended, Some(code), "{said}");
+        assert!(said.contains(hint), "{arguments:?}: {said}");
+    }
+}
