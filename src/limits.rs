@@ -194,6 +194,10 @@ pub const METERS_READ_MAX: usize = 32;
 /// Longest time over which a call reads meters, seconds.
 pub const METERS_WINDOW_MAX_SECS: u32 = 30;
 
+/// Names in subscribed URIs that are not spelt as the Core spells them, or that nothing has, for which the find is remembered. One more
+/// forgets all of them: each is looked for again.
+pub const INEXACT_NAMES_MAX: usize = 1_024;
+
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
 
@@ -459,7 +463,7 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
-    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX) * WATCHED_CONTROL_BYTES
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
     + TASKS_MAX * TASK_ENTRY_BYTES
     + TASKS_BYTES_MAX

@@ -4,17 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Method;
-use hyper::header::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::client::{
-    Ask, Broken, Client, LAST_EVENT, Reply, SESSION, SendFault, VERSION, post_headers,
-    stream_headers,
-};
+use super::client::{Ask, Broken, Client, Field, Reply, SendFault};
 use super::events::Events;
 use super::fault::{Fault, with_id};
 use super::lines::as_line;
@@ -44,7 +39,7 @@ pub(super) struct Parcel {
     pub(super) wants_answer: bool,
     pub(super) method: Box<str>,
     /// What a modern message needs beyond the usual headers. A legacy one needs its session.
-    pub(super) modern: Option<HeaderMap>,
+    pub(super) modern: Option<Vec<Field>>,
     /// Whether it was sent before, in a session that the box had forgotten.
     pub(super) was_turned_away: bool,
 }
@@ -82,19 +77,26 @@ impl Parcel {
     }
 }
 
-/// What a message of a session carries in its headers.
+/// What a message of a session carries in its headers: the revision, and the session's name if it has one.
 #[derive(Debug, Clone)]
 pub(super) struct SessionKey {
-    pub(super) id: Option<HeaderValue>,
-    pub(super) version: HeaderValue,
+    fields: Vec<Field>,
+    version: String,
 }
 
 impl SessionKey {
-    fn put(&self, headers: &mut HeaderMap) {
-        if let Some(id) = &self.id {
-            headers.insert(SESSION, id.clone());
+    /// The session that an answer to `initialize` opened. `None` for texts that no header carries.
+    pub(super) fn new(id: Option<&str>, version: String) -> Option<Self> {
+        let mut fields = vec![Field::new("mcp-protocol-version", &version)?];
+        if let Some(id) = id {
+            fields.push(Field::new("mcp-session-id", id)?);
         }
-        headers.insert(VERSION, self.version.clone());
+        Some(Self { fields, version })
+    }
+
+    /// The revision that was agreed on.
+    pub(super) fn version(&self) -> &str {
+        &self.version
     }
 }
 
@@ -171,7 +173,7 @@ impl Carrier {
         &self,
         parcel: &Parcel,
         session: Option<&SessionKey>,
-    ) -> Result<(Met, Option<HeaderValue>), Fault> {
+    ) -> Result<(Met, Option<String>), Fault> {
         match self.carry_once(parcel, session).await {
             Err(Fault::Lost) if parcel.id.is_some() => self.carry_once(parcel, session).await,
             carried => carried,
@@ -182,17 +184,17 @@ impl Carrier {
         &self,
         parcel: &Parcel,
         session: Option<&SessionKey>,
-    ) -> Result<(Met, Option<HeaderValue>), Fault> {
-        let mut headers = post_headers();
-        match (&parcel.modern, session) {
-            (Some(modern), _) => headers.extend(modern.clone()),
-            (None, Some(session)) => session.put(&mut headers),
-            (None, None) => {}
-        }
+    ) -> Result<(Met, Option<String>), Fault> {
+        let fields = match (&parcel.modern, session) {
+            (Some(modern), _) => &modern[..],
+            (None, Some(session)) => &session.fields,
+            (None, None) => &[],
+        };
         let ask = Ask {
-            method: Method::POST,
-            headers,
-            body: parcel.line.clone(),
+            verb: "POST",
+            accept: "application/json, text/event-stream",
+            fields,
+            body: &parcel.line,
             wait: if parcel.is_prompt() {
                 PROMPT_WAIT
             } else {
@@ -203,7 +205,7 @@ impl Carrier {
             SendFault::NotSent(fault) => fault,
             SendFault::Sent => parcel.lost(),
         })?;
-        let opened = reply.headers.get(SESSION).cloned();
+        let opened = reply.head.session.clone();
         if reply.is_events() {
             let answer = self.through_events(reply, parcel, session).await?;
             return Ok((Met::Answer(answer), opened));
@@ -219,7 +221,7 @@ impl Carrier {
         parcel: &Parcel,
         session: Option<&SessionKey>,
     ) -> Result<Met, Fault> {
-        let status = reply.status;
+        let status = reply.head.status;
         let is_json = reply.is_json();
         let is_taken = matches!(status, 202 | 204) && parcel.id.is_none();
         if is_taken {
@@ -240,7 +242,7 @@ impl Carrier {
             return Ok(Met::Answer(body));
         }
         let message: FromBox<'_> = serde_json::from_slice(&body).map_err(|_| no_box())?;
-        if status == 404 && parcel.modern.is_none() && session.is_some_and(|key| key.id.is_some()) {
+        if status == 404 && parcel.modern.is_none() && session.is_some() {
             return Ok(Met::NoSession);
         }
         match (message.id, message.error) {
@@ -306,7 +308,7 @@ impl Carrier {
                     events.resume();
                     reply = Some(again);
                 }
-                Ok(other) if matches!(other.status, 429 | 503) => {}
+                Ok(other) if matches!(other.head.status, 429 | 503) => {}
                 Ok(_) => return Err(parcel.lost()),
                 Err(_) => {}
             }
@@ -336,7 +338,7 @@ impl Carrier {
                         }
                     }
                 }
-                Ok(reply) => match reply.status {
+                Ok(reply) => match reply.head.status {
                     404 => return StreamEnd::NoSession,
                     429 | 500..=599 => {}
                     status => {
@@ -362,15 +364,13 @@ impl Carrier {
         session: &SessionKey,
         last_event: Option<&str>,
     ) -> Result<Reply, SendFault> {
-        let mut headers = stream_headers();
-        session.put(&mut headers);
-        if let Some(last) = last_event.and_then(|id| HeaderValue::try_from(id).ok()) {
-            headers.insert(LAST_EVENT, last);
-        }
+        let mut fields = session.fields.clone();
+        fields.extend(last_event.and_then(|id| Field::new("last-event-id", id)));
         let ask = Ask {
-            method: Method::GET,
-            headers,
-            body: Bytes::new(),
+            verb: "GET",
+            accept: "text/event-stream",
+            fields: &fields,
+            body: &[],
             wait: PROMPT_WAIT,
         };
         self.client.send(ask).await
@@ -378,12 +378,11 @@ impl Carrier {
 
     /// Ends a session. If that fails, the box ends it when it was idle for long enough.
     pub(super) async fn end(&self, session: &SessionKey) {
-        let mut headers = HeaderMap::new();
-        session.put(&mut headers);
         let ask = Ask {
-            method: Method::DELETE,
-            headers,
-            body: Bytes::new(),
+            verb: "DELETE",
+            accept: "application/json",
+            fields: &session.fields,
+            body: &[],
             wait: PROMPT_WAIT,
         };
         if let Err(fault) = self.client.send(ask).await {

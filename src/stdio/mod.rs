@@ -4,6 +4,7 @@
 //! Standard output belongs to the protocol alone; whatever a person should read goes to the log on standard error.
 
 mod address;
+mod answer;
 mod bridge;
 mod carry;
 mod client;

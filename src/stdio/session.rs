@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use hyper::header::HeaderValue;
 use serde::Deserialize;
 
 use super::carry::{Carrier, Met, Parcel, SessionKey};
@@ -16,7 +15,7 @@ pub(super) struct Memory {
     /// The client's `initialize`.
     opening: Parcel,
     /// The revision that was agreed on.
-    version: HeaderValue,
+    version: String,
     /// The client's `notifications/initialized`.
     initialized: Option<Parcel>,
     /// The client's last `logging/setLevel`.
@@ -49,15 +48,14 @@ struct OpenedResult {
 }
 
 /// The session that an answer to `initialize` opens; `None` when the answer is an error.
-pub(super) fn opened(answer: &[u8], id: Option<HeaderValue>) -> Option<SessionKey> {
+pub(super) fn opened(answer: &[u8], id: Option<&str>) -> Option<SessionKey> {
     let answer: Opened = serde_json::from_slice(answer).ok()?;
-    let version = HeaderValue::try_from(answer.result.protocol_version).ok()?;
-    Some(SessionKey { id, version })
+    SessionKey::new(id, answer.result.protocol_version)
 }
 
 impl Memory {
     /// A session that was just opened.
-    pub(super) const fn new(opening: Parcel, version: HeaderValue) -> Self {
+    pub(super) const fn new(opening: Parcel, version: String) -> Self {
         Self {
             opening,
             version,
@@ -100,8 +98,8 @@ impl Memory {
         let Met::Answer(answer) = met else {
             return Err(Fault::NoSession);
         };
-        let session = opened(&answer, id).ok_or(Fault::NoSession)?;
-        if session.version != self.version {
+        let session = opened(&answer, id.as_deref()).ok_or(Fault::NoSession)?;
+        if session.version() != self.version {
             return Err(Fault::OtherRevision);
         }
         let rest = [&self.initialized, &self.level];
