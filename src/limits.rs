@@ -337,6 +337,27 @@ pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
+/// Seconds that a write to a client may stand still. Then the client, which does not read, is cut.
+pub const WRITE_STALL_SECS: u64 = 30;
+
+/// Seconds that a stream which has to end is given for its last answers. Then it is closed without them.
+pub const LAST_WORDS_SECS: u64 = 1;
+
+/// Bytes that a client may send on a connection that has become a stream, where nothing is expected. With more it is cut.
+pub const STRAY_BYTES_MAX: usize = 1_024;
+
+/// Longest message on a WebSocket, bytes; the largest honest call of a tool is below 16 KiB. A longer one ends the WebSocket.
+pub const WEBSOCKET_MESSAGE_MAX_BYTES: usize = 64 << 10;
+
+/// Bytes read ahead on a WebSocket.
+pub const WEBSOCKET_BUFFER_BYTES: usize = 4 << 10;
+
+/// Longest message that is sent on a WebSocket, bytes: far more than any answer here. A longer one ends the WebSocket.
+pub const WEBSOCKET_OUT_MAX_BYTES: usize = 2 << 20;
+
+/// Seconds between two pings on a WebSocket. One on which nothing came for two of them is dead.
+pub const WEBSOCKET_PING_SECS: u64 = 20;
+
 /// Seconds for which a client may carry the state of a call that asked something. After that it begins anew.
 pub const REQUEST_STATE_SECS: u64 = 300;
 

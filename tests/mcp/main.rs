@@ -25,6 +25,8 @@ mod prompts;
 mod resources;
 mod schemas;
 mod shelf;
+mod sse;
 mod streams;
 mod subscriptions;
 mod tasks;
+mod websocket;
