@@ -42,6 +42,7 @@
 //! | supervisor (`app`) | the join set, phase deadlines | signals, any task's end | all parts are joined |
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
+//! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
 //!
