@@ -194,6 +194,10 @@ pub const METERS_READ_MAX: usize = 32;
 /// Longest time over which a call reads meters, seconds.
 pub const METERS_WINDOW_MAX_SECS: u32 = 30;
 
+/// Names in subscribed URIs that are not spelt as the Core spells them, or that nothing has, for which the find is remembered. One more
+/// forgets all of them: each is looked for again.
+pub const INEXACT_NAMES_MAX: usize = 1_024;
+
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
 
@@ -333,6 +337,27 @@ pub const RESOURCE_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// Seconds between two comment lines on an idle event stream, so that no box between takes it for dead.
 pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
+/// Seconds that a write to a client may stand still. Then the client, which does not read, is cut.
+pub const WRITE_STALL_SECS: u64 = 30;
+
+/// Seconds that a stream which has to end is given for its last answers. Then it is closed without them.
+pub const LAST_WORDS_SECS: u64 = 1;
+
+/// Bytes that a client may send on a connection that has become a stream, where nothing is expected. With more it is cut.
+pub const STRAY_BYTES_MAX: usize = 1_024;
+
+/// Longest message on a WebSocket, bytes; the largest honest call of a tool is below 16 KiB. A longer one ends the WebSocket.
+pub const WEBSOCKET_MESSAGE_MAX_BYTES: usize = 64 << 10;
+
+/// Bytes read ahead on a WebSocket.
+pub const WEBSOCKET_BUFFER_BYTES: usize = 4 << 10;
+
+/// Longest message that is sent on a WebSocket, bytes: far more than any answer here. A longer one ends the WebSocket.
+pub const WEBSOCKET_OUT_MAX_BYTES: usize = 2 << 20;
+
+/// Seconds between two pings on a WebSocket. One on which nothing came for two of them is dead.
+pub const WEBSOCKET_PING_SECS: u64 = 20;
+
 /// Seconds for which a client may carry the state of a call that asked something. After that it begins anew.
 pub const REQUEST_STATE_SECS: u64 = 300;
 
@@ -348,6 +373,27 @@ pub const QUESTIONS_MAX: usize = 8;
 
 /// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
 pub const ROUNDS_MAX: u8 = 8;
+
+/// Tasks that are kept, running or over. One more is refused as busy.
+pub const TASKS_MAX: usize = 64;
+
+/// Of these, tasks of one caller. One more is refused as busy.
+pub const TASKS_PER_CALLER_MAX: usize = 16;
+
+/// Seconds for which a task is kept from its beginning on, as its client is told. Then it is forgotten.
+pub const TASK_TTL_SECS: u64 = 3_600;
+
+/// Longest time for a task, seconds. Its result is kept at least as long again.
+pub const TASK_RUN_SECS: u64 = 1_800;
+
+/// Seconds that a task waits for an answer. Then it ends without.
+pub const TASK_INPUT_SECS: u64 = 900;
+
+/// Milliseconds between two looks at a task, as its client is asked to keep.
+pub const TASK_POLL_MS: u64 = 1_000;
+
+/// Longest result of a task, bytes. A task with a longer one fails.
+pub const TASK_RESULT_MAX_BYTES: usize = 64 << 10;
 
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
@@ -394,6 +440,9 @@ const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
+/// Memory of one remembered state of a call, bytes.
+const STATE_BYTES: usize = 32;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -407,8 +456,10 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
-    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX) * WATCHED_CONTROL_BYTES
-    + SESSIONS_MAX * SESSION_BYTES;
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
+    + SESSIONS_MAX * SESSION_BYTES
+    + TASKS_MAX * TASK_RESULT_MAX_BYTES
+    + STATES_REMEMBERED_MAX * STATE_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
 pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;

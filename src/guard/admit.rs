@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use parking_lot::{Mutex, RwLock};
 use subtle::ConstantTimeEq;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::key::{self, Form, KeyHash};
@@ -91,6 +92,12 @@ struct Holder {
     expires: Option<UnixMillis>,
 }
 
+impl Holder {
+    fn is_in_force(&self, now: UnixMillis) -> bool {
+        self.expires.is_none_or(|end| now < end)
+    }
+}
+
 type Table = HashMap<KeyHash, Holder>;
 
 /// Decides who may come in. Shared by all transports.
@@ -99,6 +106,8 @@ pub struct Guard {
     table: RwLock<Arc<Table>>,
     file: Option<(KeyFile, Mutex<Stamp>)>,
     throttle: Mutex<Throttle>,
+    /// Told when a key may have ended.
+    changes: watch::Sender<()>,
 }
 
 impl Guard {
@@ -112,6 +121,7 @@ impl Guard {
                 table: RwLock::new(Arc::new(table(keys))),
                 file: None,
                 throttle: Mutex::new(Throttle::default()),
+                changes: watch::Sender::default(),
             }),
             KeySource::File(file) => match Self::over(file) {
                 (guard, None) => Ok(guard),
@@ -133,6 +143,7 @@ impl Guard {
             table: RwLock::new(Arc::new(table(keys))),
             file: Some((file, Mutex::new(stamp))),
             throttle: Mutex::new(Throttle::default()),
+            changes: watch::Sender::default(),
         };
         (guard, fault)
     }
@@ -162,7 +173,7 @@ impl Guard {
             return Err(Refusal::Throttled { retry_after });
         }
         let refusal = match found {
-            Some(holder) if holder.expires.is_none_or(|end| UnixMillis::now() < end) => {
+            Some(holder) if holder.is_in_force(UnixMillis::now()) => {
                 return Ok(holder.caller.clone());
             }
             Some(_) => Refusal::Expired,
@@ -192,29 +203,55 @@ impl Guard {
         let keys = table(file.list()?);
         tracing::info!(keys = keys.len(), "the keys were read again");
         *self.table.write() = Arc::new(keys);
+        self.changes.send_replace(());
         Ok(true)
     }
 
-    /// Watches the key file until `stop`; the owner of the guard spawns this once.
-    pub async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {
-        const NAME: &str = "key file watcher";
-        if self.file.is_none() {
-            stop.cancelled().await;
-            return NAME;
+    /// Tells when keys may have ended: what stays open on the strength of a key then asks [`Guard::is_in_force`].
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Whether a caller that was let in would be let in again with the same rights.
+    #[must_use]
+    pub fn is_in_force(&self, caller: &Caller) -> bool {
+        let now = UnixMillis::now();
+        let table = Arc::clone(&self.table.read());
+        table
+            .values()
+            .any(|holder| holder.caller == *caller && holder.is_in_force(now))
+    }
+
+    /// Tells of keys whose time was over between two looks.
+    fn tell_of_expiry(&self, before: UnixMillis, now: UnixMillis) {
+        let table = Arc::clone(&self.table.read());
+        let mut ends = table.values().filter_map(|holder| holder.expires);
+        if ends.any(|end| before < end && end <= now) {
+            self.changes.send_replace(());
         }
+    }
+
+    /// Watches the key file and the ends of keys until `stop`; the owner of the guard spawns this once.
+    pub async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {
         let mut tick = tokio::time::interval(LOOK_EVERY);
+        let mut before = UnixMillis::now();
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return NAME,
-                _ = tick.tick() => {
-                    let guard = Arc::clone(&self);
-                    // A dying card can hold a look at a file for seconds, and no runtime worker should wait for it.
-                    let look = tokio::task::spawn_blocking(move || guard.reload_if_changed()).await;
-                    if let Ok(Err(error)) = look {
-                        tracing::error!(%error, "the changed key file cannot be read, the keys known before stay in force");
-                    }
-                }
+                () = stop.cancelled() => return "key file watcher",
+                _ = tick.tick() => {}
+            }
+            let now = UnixMillis::now();
+            self.tell_of_expiry(std::mem::replace(&mut before, now), now);
+            if self.file.is_none() {
+                continue;
+            }
+            let guard = Arc::clone(&self);
+            // A dying card can hold a look at a file for seconds, and no runtime worker should wait for it.
+            let look = tokio::task::spawn_blocking(move || guard.reload_if_changed()).await;
+            if let Ok(Err(error)) = look {
+                tracing::error!(%error, "the changed key file cannot be read, the keys known before stay in force");
             }
         }
     }
@@ -322,6 +359,43 @@ mod tests {
     fn without_any_key_nobody_comes_in() {
         let refusal = guard(&[]).admit(&headers(&[("x-api-key", "anything at all")]), PEER);
         assert_eq!(refusal, Err(Refusal::NoKeys));
+    }
+
+    #[test]
+    fn what_a_key_opened_is_in_force_as_long_as_the_key_and_its_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeyFile::new(folder.path().join("keys.json"));
+        let secret = keys.create(&new("desk")).unwrap();
+        let same = KeyFile::new(folder.path().join("keys.json"));
+        let guard = Guard::new(KeySource::File(same)).unwrap();
+        let caller = guard
+            .admit(&headers(&[("x-api-key", secret.expose())]), PEER)
+            .unwrap();
+        let mut changes = guard.changes();
+        changes.mark_unchanged();
+        assert!(guard.is_in_force(&caller));
+        let stronger = Caller {
+            scopes: Role::Admin.scopes(),
+            ..caller.clone()
+        };
+        assert!(!guard.is_in_force(&stronger));
+        keys.revoke("desk").unwrap();
+        assert!(guard.reload_if_changed().unwrap());
+        assert!(changes.has_changed().unwrap() && !guard.is_in_force(&caller));
+    }
+
+    #[test]
+    fn the_end_of_a_key_is_told_once() {
+        let mut ending = new("desk");
+        ending.expires = Some(UnixMillis(1000));
+        let guard = guard(&[(ending, key::generate().unwrap())]);
+        let mut changes = guard.changes();
+        changes.mark_unchanged();
+        for (before, now, is_told) in [(0, 999, false), (999, 1000, true), (1000, 2000, false)] {
+            guard.tell_of_expiry(UnixMillis(before), UnixMillis(now));
+            assert_eq!(changes.has_changed().unwrap(), is_told, "{now}");
+            changes.mark_unchanged();
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
+use super::lasting::Lasting;
 use super::sse::Sse;
 
 /// Why a body was not taken.
@@ -129,6 +130,21 @@ pub(super) enum Body {
     Whole(Bytes),
     /// Server-sent events.
     Events(Box<Sse>),
+    /// A stream that lasts: no body of hyper's.
+    Lasting(Lasting),
+}
+
+impl Body {
+    /// The stream that lasts, if it is one.
+    pub(super) fn take_lasting(&mut self) -> Option<Lasting> {
+        match self {
+            Self::Whole(_) | Self::Events(_) => None,
+            Self::Lasting(_) => match std::mem::replace(self, Self::Whole(Bytes::new())) {
+                Self::Lasting(lasting) => Some(lasting),
+                Self::Whole(_) | Self::Events(_) => None,
+            },
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -145,13 +161,14 @@ impl HttpBody for Body {
             Self::Events(events) => events
                 .poll_event(context)
                 .map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Lasting(_) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Events(_) => false,
+            Self::Events(_) | Self::Lasting(_) => false,
         }
     }
 
@@ -160,7 +177,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
-            Self::Events(_) => SizeHint::default(),
+            Self::Events(_) | Self::Lasting(_) => SizeHint::default(),
         }
     }
 }

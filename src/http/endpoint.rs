@@ -1,4 +1,4 @@
-//! `/mcp`: from an HTTP request to the protocol layer and back.
+//! The endpoints of MCP: from an HTTP request to the protocol layer and back.
 
 use std::time::Duration;
 
@@ -8,9 +8,11 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 
 use super::Front;
-use super::body::{Body, BodyFault, BodyLimits};
+use super::body::{Body, BodyFault, BodyLimits, Held};
+use super::lasting::Lasting;
 use super::reply::{self, Refused};
 use super::route::Route;
+use super::{messages, websocket};
 use crate::guard::Caller;
 use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
 
@@ -26,124 +28,158 @@ struct Accepts {
     events: bool,
 }
 
-/// A refusal at this endpoint.
-type Refusal = (u16, &'static str, Option<Duration>);
+/// A request that is not carried out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) message: &'static str,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    pub(super) const fn plain(status: u16, message: &'static str) -> Self {
+        Self {
+            status,
+            message,
+            retry_after: None,
+        }
+    }
+
+    const fn busy(message: &'static str) -> Self {
+        Self {
+            status: 503,
+            message,
+            retry_after: Some(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// What an endpoint answers.
+pub(super) type Answered = Result<Response<Body>, Refusal>;
 
 /// The peer's version header, if it is one text.
 pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
     field(headers, &VERSION).text()
 }
 
-/// Answers a request whose caller was let in and whose verb exists here.
+/// Answers a request to an endpoint of MCP whose caller was let in and whose verb exists there.
 pub(super) async fn answer(
     front: &Front,
+    route: Route,
     request: Request<Incoming>,
     caller: &Caller,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
-    let headers = &head.headers;
-    let result = match head.method {
-        Method::POST => post(front, headers, body, caller).await,
-        Method::GET => open_stream(front, headers, caller),
-        _ => end_session(front, headers, caller),
+    // A number that is copied, for the request is taken apart.
+    let is_modern = version(request.headers()).is_some_and(Revision::is_modern_date);
+    let answered = match (route, request.method()) {
+        (Route::Sse, _) => messages::open(front, request.headers(), caller),
+        (Route::Messages, _) => messages::take(front, request, caller).await,
+        (Route::WebSocket, _) => websocket::open(front, request.headers(), caller),
+        (_, &Method::POST) => post(front, request, caller).await,
+        (_, &Method::GET) => open_stream(front, request.headers(), caller),
+        _ => end_session(front, request.headers(), caller),
     };
-    result.map_or_else(
-        |(status, message, retry_after)| {
-            reply::refuse(&Refused {
-                route: Route::Mcp,
-                status,
-                message,
-                version: version(headers),
-                retry_after,
-            })
-        },
-        respond,
-    )
+    answered.unwrap_or_else(|refusal| {
+        reply::refuse(&Refused {
+            route,
+            status: refusal.status,
+            message: refusal.message,
+            version: is_modern.then_some(Revision::SPOKEN[0].as_str()),
+            retry_after: refusal.retry_after,
+        })
+    })
 }
 
-async fn post(
-    front: &Front,
-    headers: &HeaderMap,
-    body: Incoming,
-    caller: &Caller,
-) -> Result<Reply, Refusal> {
-    if !is_json(headers) {
-        return Err((
-            415,
-            "The body must be JSON: send `Content-Type: application/json`.",
-            None,
-        ));
-    }
+async fn post(front: &Front, request: Request<Incoming>, caller: &Caller) -> Answered {
+    let (head, body) = request.into_parts();
+    let headers = &head.headers;
     let accepted = accepts(headers);
-    if !accepted.json {
-        return Err((
+    if !accepted.json && is_json(headers) {
+        return Err(Refusal::plain(
             406,
             "Send `Accept: application/json, text/event-stream`.",
-            None,
         ));
     }
-    let _slot = front.request_slot().ok_or((
-        503,
+    let _slot = front.request_slot().ok_or(Refusal::busy(
         "Too many requests are being answered at this moment. Try again in a second.",
-        Some(Duration::from_secs(1)),
     ))?;
-    let limits = BodyLimits {
-        each: front.limits.body,
-        all: front.limits.bodies,
-        time: front.limits.body_timeout,
-    };
-    let body = front
-        .bodies
-        .read(body, limits)
-        .await
-        .map_err(|fault| match fault {
-            BodyFault::TooLarge => (413, "The body is too large: at most 1 MiB is taken.", None),
-            BodyFault::NoRoom => (
-                503,
-                "Too many large requests at this moment. Try again in a second.",
-                Some(Duration::from_secs(1)),
-            ),
-            BodyFault::TooSlow => (408, "The body did not come in time.", None),
-            BodyFault::Broken => (400, "The body could not be read.", None),
-        })?;
+    let body = read(front, headers, body).await?;
     let post = Post {
         body: &body.bytes,
         routing: Some(routing(headers)),
         caller,
         accepts_events: accepted.events,
     };
-    Ok(front.server.post(post).await)
+    Ok(respond(front.server.post(post).await, caller))
 }
 
-fn open_stream(front: &Front, headers: &HeaderMap, caller: &Caller) -> Result<Reply, Refusal> {
-    no_modern(headers)?;
-    if !accepts(headers).events {
-        return Err((
-            406,
-            "This is an MCP endpoint: clients POST to it. A GET needs `Accept: text/event-stream`.",
-            None,
+/// Reads a body that has to be JSON.
+pub(super) async fn read<'a>(
+    front: &'a Front,
+    headers: &HeaderMap,
+    body: Incoming,
+) -> Result<Held<'a>, Refusal> {
+    if !is_json(headers) {
+        return Err(Refusal::plain(
+            415,
+            "The body must be JSON: send `Content-Type: application/json`.",
         ));
     }
-    Ok(front.server.open_stream(&routing(headers), caller))
+    let limits = BodyLimits {
+        each: front.limits.body,
+        all: front.limits.bodies,
+        time: front.limits.body_timeout,
+    };
+    front
+        .bodies
+        .read(body, limits)
+        .await
+        .map_err(|fault| match fault {
+            BodyFault::TooLarge => {
+                Refusal::plain(413, "The body is too large: at most 1 MiB is taken.")
+            }
+            BodyFault::NoRoom => {
+                Refusal::busy("Too many large requests at this moment. Try again in a second.")
+            }
+            BodyFault::TooSlow => Refusal::plain(408, "The body did not come in time."),
+            BodyFault::Broken => Refusal::plain(400, "The body could not be read."),
+        })
 }
 
-fn end_session(front: &Front, headers: &HeaderMap, caller: &Caller) -> Result<Reply, Refusal> {
+fn open_stream(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered {
     no_modern(headers)?;
-    Ok(front.server.end_session(&routing(headers), caller))
+    if !accepts_events(headers) {
+        return Err(Refusal::plain(
+            406,
+            "This is an MCP endpoint: clients POST to it. A GET needs `Accept: text/event-stream`.",
+        ));
+    }
+    let reply = front.server.open_stream(&routing(headers), caller);
+    Ok(respond(reply, caller))
+}
+
+fn end_session(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered {
+    no_modern(headers)?;
+    let reply = front.server.end_session(&routing(headers), caller);
+    Ok(respond(reply, caller))
 }
 
 /// Modern revisions have no stream and no session to end (2026-07-28, Transports).
 fn no_modern(headers: &HeaderMap) -> Result<(), Refusal> {
     if version(headers).is_some_and(Revision::is_modern_date) {
-        return Err((405, "This revision of MCP uses POST alone.", None));
+        return Err(Refusal::plain(405, "This revision of MCP uses POST alone."));
     }
     Ok(())
 }
 
-fn respond(reply: Reply) -> Response<Body> {
+/// A reply of the protocol layer as HTTP carries it.
+pub(super) fn respond(reply: Reply, caller: &Caller) -> Response<Body> {
     let mut response = match reply.body {
         ReplyBody::Empty => reply::empty(reply.status),
         ReplyBody::Json(json) => reply::json(reply.status, Bytes::from(json)),
+        ReplyBody::Events(events) if events.is_lasting() => {
+            reply::lasting_events(Lasting::Events(events, caller.clone()))
+        }
         ReplyBody::Events(events) => reply::events(events),
     };
     let headers = response.headers_mut();
@@ -194,6 +230,11 @@ fn is_json(headers: &HeaderMap) -> bool {
         let essence = value.split(';').next().unwrap_or_default();
         essence.trim().eq_ignore_ascii_case("application/json")
     })
+}
+
+/// Whether a client takes a stream.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    accepts(headers).events
 }
 
 /// Reads `Accept` leniently: no header means anything, and wildcards count.

@@ -1,18 +1,21 @@
 //! HTTP/1.1 on hyper: accepts connections within bounds, lets the guard decide, routes, and drains when asked to stop.
 
 mod body;
+mod converse;
 mod endpoint;
 mod health;
+mod lasting;
+mod messages;
 mod origin;
 mod reply;
 mod route;
+mod socket;
 mod sse;
+mod websocket;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -20,10 +23,7 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,6 +34,7 @@ pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
 
 use self::body::{Body, Room};
+use self::messages::Inboxes;
 use self::reply::Refused;
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Guard, Refusal, Scope};
@@ -88,6 +89,8 @@ pub struct Front {
     limits: Limits,
     requests: AtomicUsize,
     bodies: Room,
+    /// Where clients of HTTP+SSE post to.
+    inboxes: Arc<Inboxes>,
     connections: Mutex<Connections>,
 }
 
@@ -154,6 +157,7 @@ impl Front {
             limits,
             requests: AtomicUsize::new(0),
             bodies: Room::default(),
+            inboxes: Arc::default(),
             connections: Mutex::default(),
         }
     }
@@ -196,30 +200,7 @@ impl Front {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(|request| {
-            let front = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(front.respond(request, peer).await) }
-        });
-        let mut connection = pin!(
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(self.limits.head_timeout)
-                .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
-                .max_headers(limits::HEADERS_MAX)
-                .max_header_size(limits::HEAD_MAX_BYTES)
-                .serve_connection(TokioIo::new(stream), service)
-        );
-        let outcome = tokio::select! {
-            biased;
-            outcome = connection.as_mut() => outcome,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = outcome {
-            tracing::debug!(%peer, %error, "a connection broke");
-        }
+        converse::converse(self, stream, peer, stop, None).await;
     }
 
     /// Gives a fresh connection a seat and a task, or turns it away.
@@ -243,8 +224,7 @@ impl Front {
         let front = Arc::clone(self);
         let stop = stop.clone();
         connections.spawn(async move {
-            let _seat = seat;
-            front.serve_connection(stream, peer, stop).await;
+            converse::converse(front, stream, peer, stop, Some(seat)).await;
         });
     }
 
@@ -345,7 +325,9 @@ impl Front {
         caller: Option<Caller>,
     ) -> Response<Body> {
         match (route, caller) {
-            (Route::Mcp, Some(caller)) => endpoint::answer(self, request, &caller).await,
+            (route, Some(caller)) if route.is_mcp() => {
+                endpoint::answer(self, route, request, &caller).await
+            }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {
                 health::answer(&*self.health, route, caller.is_some())
@@ -357,9 +339,16 @@ impl Front {
                 "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
             ),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
-            (Route::Nothing | Route::Mcp | Route::StatusPage | Route::Help, _) => {
-                reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n")
-            }
+            (
+                Route::Nothing
+                | Route::Mcp
+                | Route::Sse
+                | Route::Messages
+                | Route::WebSocket
+                | Route::StatusPage
+                | Route::Help,
+                _,
+            ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
     }
 }

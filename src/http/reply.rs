@@ -7,12 +7,14 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
+use super::lasting::Lasting;
 use super::route::Route;
 use super::sse::Sse;
 use crate::guard::Scope;
@@ -79,7 +81,16 @@ pub(super) fn empty(status: u16) -> Response<Body> {
 }
 
 pub(super) fn events(stream: EventStream) -> Response<Body> {
-    let mut response = Response::new(Body::Events(Box::new(Sse::new(stream))));
+    event_response(Body::Events(Box::new(Sse::new(stream))))
+}
+
+/// Events on a stream that lasts.
+pub(super) fn lasting_events(lasting: Lasting) -> Response<Body> {
+    event_response(Body::Lasting(lasting))
+}
+
+fn event_response(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, EVENTS);
     headers.insert(CACHE_CONTROL, NO_CACHE);
@@ -91,7 +102,7 @@ pub(super) fn events(stream: EventStream) -> Response<Body> {
 
 /// Refuses: JSON-RPC on the MCP endpoint, a plain sentence in JSON elsewhere.
 pub(super) fn refuse(refused: &Refused<'_>) -> Response<Body> {
-    let body = if refused.route == Route::Mcp {
+    let body = if refused.route.is_mcp() {
         let data = refused.retry_after.map_or(
             Value::Null,
             |wait| json!({"retryAfterMs": u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)}),
@@ -113,6 +124,10 @@ pub(super) fn refuse(refused: &Refused<'_>) -> Response<Body> {
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static(r#"Bearer realm="rackhand", error="invalid_token""#),
             );
+        }
+        426 => {
+            headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+            headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         405 => {
             let is_modern = refused.version.is_some_and(Revision::is_modern_date);

@@ -9,6 +9,12 @@ use crate::guard::Scope;
 pub enum Route {
     /// `/mcp`: the MCP endpoint.
     Mcp,
+    /// `/sse`: the stream of HTTP+SSE.
+    Sse,
+    /// `/messages`: what clients of HTTP+SSE post.
+    Messages,
+    /// `/mcp/ws`: MCP over a WebSocket.
+    WebSocket,
     /// `/livez`: the process answers.
     Live,
     /// `/readyz`: the box can do its work.
@@ -40,8 +46,11 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Mcp,
+        Self::Sse,
+        Self::Messages,
+        Self::WebSocket,
         Self::Live,
         Self::Ready,
         Self::Health,
@@ -56,6 +65,9 @@ impl Route {
     pub fn of(path: &str) -> Self {
         match path {
             "/mcp" => Self::Mcp,
+            "/sse" => Self::Sse,
+            "/messages" => Self::Messages,
+            "/mcp/ws" => Self::WebSocket,
             "/livez" => Self::Live,
             "/readyz" => Self::Ready,
             "/healthz" | "/health" => Self::Health,
@@ -71,11 +83,20 @@ impl Route {
     #[must_use]
     pub const fn access(self) -> Access {
         match self {
-            Self::Mcp => Access::Key,
+            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
             Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
         }
+    }
+
+    /// Whether MCP is spoken there, so that refusals are JSON-RPC.
+    #[must_use]
+    pub const fn is_mcp(self) -> bool {
+        matches!(
+            self,
+            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket
+        )
     }
 
     /// The verbs, as the header `Allow` names them.
@@ -83,6 +104,8 @@ impl Route {
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
+            Self::Messages => "POST",
+            Self::Sse | Self::WebSocket => "GET",
             Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
@@ -109,6 +132,9 @@ mod tests {
             ("/healthz", Route::Health),
             ("/.well-known/oauth-protected-resource/mcp", Route::NoOauth),
             ("/register", Route::NoOauth),
+            ("/sse", Route::Sse),
+            ("/messages", Route::Messages),
+            ("/mcp/ws", Route::WebSocket),
             ("/mcp/", Route::Nothing),
             ("/MCP", Route::Nothing),
             ("//mcp", Route::Nothing),

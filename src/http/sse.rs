@@ -37,7 +37,7 @@ impl Sse {
 }
 
 /// One event. A message is one line of JSON, so one `data` line holds it.
-fn frame(message: &[u8]) -> Bytes {
+pub(super) fn frame(message: &[u8]) -> Bytes {
     let mut event = Vec::with_capacity(message.len() + 8);
     event.extend_from_slice(b"data: ");
     event.extend_from_slice(message);

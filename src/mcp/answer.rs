@@ -30,6 +30,11 @@ impl Answer {
         Self::begin(out, result_type, revision, b"}}")
     }
 
+    /// Opens a result that will be part of another one.
+    pub(super) fn inner(revision: Revision, expect: usize) -> Self {
+        Self::begin(Vec::with_capacity(64 + expect), COMPLETE, revision, b"}")
+    }
+
     fn begin(mut out: Vec<u8>, result_type: &str, revision: Revision, end: &'static [u8]) -> Self {
         out.push(b'{');
         let mut answer = Self {
@@ -52,6 +57,20 @@ impl Answer {
     pub(super) fn field(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
         let out = self.name(name);
         push_json(out, value);
+    }
+
+    /// All fields of an object whose JSON exists already.
+    pub(super) fn fields(&mut self, object: &str) {
+        let inner = object.trim().strip_prefix('{');
+        let inner = inner
+            .and_then(|inner| inner.strip_suffix('}'))
+            .map(str::trim);
+        if let Some(inner) = inner.filter(|inner| !inner.is_empty()) {
+            if !std::mem::replace(&mut self.is_empty, false) {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(inner.as_bytes());
+        }
     }
 
     /// A field that the caller writes.

@@ -13,7 +13,7 @@ use super::revision::Revision;
 use super::seal::Bond;
 use super::{Request, Server, schema};
 use crate::limits::{QUESTIONS_MAX, REQUEST_STATE_MAX_BYTES, ROUNDS_MAX};
-use crate::service::{Ask, FaultCode, Question, QuestionKind, Said, Step, ToolFault};
+use crate::service::{Abilities, Ask, FaultCode, Question, QuestionKind, Said, Step, ToolFault};
 
 /// What is called.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,8 @@ pub(super) enum Ended<T> {
     Failed(ToolFault),
     /// A modern client has to say something first: the whole message that asks it.
     Asks(Vec<u8>),
-    /// It would have to go on as a task.
-    Task,
+    /// It goes on as a task, with what was said so far.
+    Task(Said),
 }
 
 /// Calls `step`, and again with what the client said, until there is an end.
@@ -57,16 +57,14 @@ where
     loop {
         let ask = match step(said.clone()).await {
             Ok(Step::Done(done)) => return Ok(Ended::Done(done)),
-            Ok(Step::Task) => return Ok(Ended::Task),
+            Ok(Step::Task) => return Ok(Ended::Task(said)),
             Err(fault) => return Ok(Ended::Failed(fault)),
             Ok(Step::Ask(ask)) => ask,
         };
         check(&ask)?;
         round += 1;
         if round > ROUNDS_MAX {
-            return Ok(Ended::Failed(not_answered(
-                "Too many questions were asked, and the answers were never enough.",
-            )));
+            return Ok(Ended::Failed(too_many_rounds()));
         }
         if !asks_on_stream {
             return question(server, request, subject, &ask, round).map(Ended::Asks);
@@ -84,7 +82,7 @@ where
 }
 
 /// A question that the program asks wrongly is a fault of the program.
-fn check(ask: &Ask) -> Result<(), Fault> {
+pub(super) fn check(ask: &Ask) -> Result<(), Fault> {
     let mut rest = ask.questions.as_slice();
     let mut is_right = true;
     while let Some((first, others)) = rest.split_first() {
@@ -104,12 +102,18 @@ fn check(ask: &Ask) -> Result<(), Fault> {
     }
 }
 
-fn not_answered(problem: impl Into<String>) -> ToolFault {
+/// A question stays without an answer.
+pub(super) fn not_answered(problem: impl Into<String>) -> ToolFault {
     ToolFault::new(
         FaultCode::NotAnswered,
         problem,
         "Ask the person in the conversation, and tell them what the call wanted to know.",
     )
+}
+
+/// More than [`ROUNDS_MAX`].
+pub(super) fn too_many_rounds() -> ToolFault {
+    not_answered("Too many questions were asked, and the answers were never enough.")
 }
 
 // Modern clients
@@ -166,7 +170,7 @@ fn question(
     ask: &Ask,
     round: u8,
 ) -> Result<Vec<u8>, Fault> {
-    require(request, &ask.questions)?;
+    require(request.abilities, &ask.questions)?;
     let questions: Map<String, Value> = ask
         .questions
         .iter()
@@ -193,10 +197,10 @@ fn question(
 }
 
 /// Step 8 of the ladder: the client has declared all that it would be asked.
-fn require(request: &Request<'_>, questions: &[Question]) -> Result<(), Fault> {
+pub(super) fn require(abilities: Abilities, questions: &[Question]) -> Result<(), Fault> {
     let mut lacking = Map::new();
     for question in questions {
-        if !can(request, question.kind) {
+        if !can(abilities, question.kind) {
             let (capability, detail) = capability(question.kind);
             lacking.insert(capability.to_owned(), detail);
         }
@@ -228,7 +232,11 @@ impl Subject<'_> {
 
 /// Puts the questions to an older client, one after the other. An answer that is none is left out, and the call may ask again.
 async fn answers(request: &Request<'_>, ask: &Ask) -> Result<Map<String, Value>, ToolFault> {
-    if let Some(question) = ask.questions.iter().find(|it| !can(request, it.kind)) {
+    if let Some(question) = ask
+        .questions
+        .iter()
+        .find(|it| !can(request.abilities, it.kind))
+    {
         return Err(not_answered(format!(
             "The client cannot be asked: it does not offer `{}`.",
             method(question.kind)
@@ -286,11 +294,11 @@ fn capability(kind: QuestionKind) -> (&'static str, Value) {
     }
 }
 
-fn can(request: &Request<'_>, kind: QuestionKind) -> bool {
+const fn can(abilities: Abilities, kind: QuestionKind) -> bool {
     match kind {
-        QuestionKind::Elicitation => request.abilities.elicitation,
-        QuestionKind::Sampling => request.abilities.sampling,
-        QuestionKind::Roots => request.abilities.roots,
+        QuestionKind::Elicitation => abilities.elicitation,
+        QuestionKind::Sampling => abilities.sampling,
+        QuestionKind::Roots => abilities.roots,
     }
 }
 

@@ -131,7 +131,7 @@ impl Errand {
 
 /// Carries one request out, unless its client takes it back.
 pub(super) async fn carry_out(
-    server: &Server,
+    server: &Arc<Server>,
     message: &Message<'_>,
     heading: &Heading<'_>,
     caller: &Caller,
@@ -293,6 +293,9 @@ pub(super) fn may_speak(post: &Post<'_>, heading: &Heading<'_>) -> bool {
         | Method::ListTemplates
         | Method::ListPrompts
         | Method::Complete
+        | Method::GetTask
+        | Method::UpdateTask
+        | Method::CancelTask
         | Method::Listen
         | Method::Subscribe
         | Method::Unsubscribe => false,

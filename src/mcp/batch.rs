@@ -59,7 +59,7 @@ fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
 
 /// Carries out an array that was let in.
 pub(super) async fn carry_out(
-    server: &Server,
+    server: &Arc<Server>,
     peer: &Arc<Peer>,
     body: &[u8],
     caller: &Caller,
@@ -85,7 +85,7 @@ pub(super) async fn carry_out(
 
 /// The response to one message of an array; nothing for a notification or a response.
 async fn one(
-    server: &Server,
+    server: &Arc<Server>,
     peer: &Arc<Peer>,
     raw: &RawValue,
     caller: &Caller,

@@ -12,15 +12,17 @@ use super::answer::Answer;
 use super::ask::{self, Ended, Subject};
 use super::error::{Fault, ServiceFault};
 use super::revision::Revision;
+use super::tasks::{self, Job};
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
 use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
 use crate::service::{
-    Effect, FaultCode, Registered, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault,
+    Effect, FaultCode, Registered, Said, Service, Step, TaskMode, Tool, ToolAnswer, ToolCall,
+    ToolFault,
 };
 
 /// Scope, arguments, the call, and its answer or fault as a result.
-pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     let params = &request.message.params;
     let name = params
         .name
@@ -46,7 +48,7 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u
     match ended {
         Ended::Done(answer) => Ok(finish(server, request, &Ok(answer))),
         Ended::Asks(question) => Ok(question),
-        Ended::Task => Ok(finish(server, request, &Err(needs_tasks(tool)))),
+        Ended::Task(said) => go_on(server, request, tool, said),
         Ended::Failed(fault)
             if fault.code == FaultCode::BadArguments
                 && !request.revision.shows_bad_arguments_to_the_model() =>
@@ -55,6 +57,25 @@ pub(super) async fn call(server: &Server, request: &Request<'_>) -> Result<Vec<u
         }
         Ended::Failed(fault) => Ok(finish(server, request, &Err(fault))),
     }
+}
+
+/// The call goes on as a task, where its client knows tasks.
+fn go_on(
+    server: &Arc<Server>,
+    request: &Request<'_>,
+    tool: &Tool,
+    said: Said,
+) -> Result<Vec<u8>, Fault> {
+    if !request.revision.has_tasks() {
+        return Ok(finish(server, request, &Err(needs_tasks(tool))));
+    }
+    tasks::require(request)?;
+    let job = Job {
+        tool: tool.name,
+        arguments: arguments(request.message.params.arguments)?,
+        said,
+    };
+    tasks::create(server, request, job).or_else(|fault| Ok(finish(server, request, &Err(fault))))
 }
 
 fn unknown(server: &Server, request: &Request<'_>, name: &str) -> Fault {
@@ -109,6 +130,11 @@ async fn converse(
         arguments: raw,
         is_once: tool.effect != Effect::Read,
     };
+    let task = if tasks::is_known(request.message, request.revision) {
+        TaskMode::Possible
+    } else {
+        TaskMode::Unknown
+    };
     let mut first = Some(arguments);
     ask::converse(server, request, &subject, |said| {
         // One round is the rule; a further one reads them again.
@@ -123,6 +149,7 @@ async fn converse(
                 abilities: request.abilities,
                 voice: request.outlet.voice(),
                 said,
+                task,
                 ..ToolCall::new(
                     tool.name,
                     arguments.unwrap_or_default(),
@@ -141,7 +168,7 @@ async fn converse(
 /// To drop the future means that nobody wants the answer any more. A read ends with it, which nobody can tell from its finishing. A
 /// write runs on a task of the server: half a write would be worse than one that nobody waits for. It is told, and may stop before
 /// its next step.
-async fn carry_out(
+pub(super) async fn carry_out(
     writes: &TaskTracker,
     service: &Arc<dyn Service>,
     tool: &Tool,
@@ -225,7 +252,7 @@ fn finish(
 }
 
 /// Bytes that the result takes, more or less.
-fn expected(outcome: &Result<ToolAnswer, ToolFault>) -> usize {
+pub(super) fn expected(outcome: &Result<ToolAnswer, ToolFault>) -> usize {
     match outcome {
         Ok(answer) => {
             let structured = answer.structured.as_deref().map_or("", RawValue::get);
@@ -236,7 +263,11 @@ fn expected(outcome: &Result<ToolAnswer, ToolFault>) -> usize {
 }
 
 /// The fields of a result.
-fn write(answer: &mut Answer, outcome: &Result<ToolAnswer, ToolFault>, revision: Revision) {
+pub(super) fn write(
+    answer: &mut Answer,
+    outcome: &Result<ToolAnswer, ToolFault>,
+    revision: Revision,
+) {
     match outcome {
         Ok(done) => {
             let structured = done.structured.as_deref().map_or("", RawValue::get);

@@ -1,6 +1,7 @@
 //! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results instead.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::revision::Revision;
@@ -203,6 +204,19 @@ impl Fault {
         Self::new(Code::of_refusal(status, version), message)
             .with_status(status)
             .with_data(json!({"retryAfterMs": 1000}))
+    }
+
+    /// The error alone, to stand in another message.
+    pub(super) fn to_error(&self) -> Box<RawValue> {
+        serde_json::value::to_raw_value(&self.body()).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    }
+
+    fn body(&self) -> Body<'_> {
+        Body {
+            code: self.code.number(),
+            message: &self.message,
+            data: &self.data,
+        }
     }
 
     /// The message on the wire.

@@ -211,7 +211,6 @@ impl Feed {
     }
 
     /// Subscribes to a task; whether there was room.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the tasks extension"))]
     pub(super) fn subscribe_task(&self, id: &str) -> bool {
         self.hub.subscribe_task(self, id)
     }

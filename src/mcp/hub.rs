@@ -122,13 +122,11 @@ impl Hub {
     }
 
     /// Says who tells how a task stands.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the tasks extension"))]
     pub(super) fn set_task_source(&self, source: Arc<dyn TaskSource>) {
         let _ = self.tasks.set(source);
     }
 
     /// A task changed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the tasks extension"))]
     pub(super) fn task_changed(&self, id: &str) {
         let feeds = {
             let state = self.state.lock();

@@ -9,7 +9,7 @@ use super::error::Fault;
 use super::feed::{Feed, Form, Lists, label};
 use super::ladder::Routing;
 use super::stream::{EventStream, OfSession, Reading};
-use super::{Reply, Request, Server, schema};
+use super::{Reply, Request, Server, schema, tasks};
 use crate::guard::{Caller, Scope};
 use crate::limits::URI_MAX_BYTES;
 
@@ -21,6 +21,7 @@ struct Wishes {
     prompts_list_changed: bool,
     resources_list_changed: bool,
     resource_subscriptions: Vec<String>,
+    task_ids: Vec<String>,
 }
 
 /// `subscriptions/listen`: a feed that opens with what is really served of what was asked for.
@@ -80,6 +81,22 @@ pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fa
     }
     if !uris.is_empty() {
         granted.insert("resourceSubscriptions".to_owned(), Value::Array(uris));
+    }
+    if tasks::is_known(request.message, request.revision) {
+        let ids: Vec<Value> = wishes
+            .task_ids
+            .into_iter()
+            .filter(|id| server.hub.task(id, &request.caller.name).is_some())
+            .filter(|id| feed.subscribe_task(id))
+            .map(|id| {
+                // It may have come to its end before anybody listened.
+                feed.mark_task(&id);
+                Value::String(id)
+            })
+            .collect();
+        if !ids.is_empty() {
+            granted.insert("taskIds".to_owned(), Value::Array(ids));
+        }
     }
     let mut opening = Vec::with_capacity(256);
     opening.extend_from_slice(

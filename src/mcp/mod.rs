@@ -23,12 +23,14 @@ mod param_headers;
 mod peer;
 mod places;
 mod prompts;
+mod reply;
 mod resources;
 mod revision;
 mod schema;
 mod seal;
 mod session;
 mod stream;
+mod tasks;
 mod tools;
 
 use std::any::Any;
@@ -48,6 +50,7 @@ pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
 pub use outline::{Outline, Sort};
 pub use param_headers::ParamHeaders;
+pub use reply::{Post, Reply, ReplyBody};
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
@@ -67,7 +70,7 @@ use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Scope};
+use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
     STREAMS_MAX, STREAMS_PER_CALLER_MAX,
@@ -85,81 +88,6 @@ pub struct ServerInfo {
     pub version: &'static str,
     /// A few sentences for the model: what this server is and how to begin. Never text from a device.
     pub instructions: String,
-}
-
-/// A body that was posted, and what came with it.
-#[derive(Debug)]
-pub struct Post<'a> {
-    /// The body.
-    pub body: &'a [u8],
-    /// The header fields that route it; `None` on transports that have none.
-    pub routing: Option<Routing<'a>>,
-    /// Who sent it.
-    pub caller: &'a Caller,
-    /// Whether the client takes a stream of events for an answer. One that does not hears nothing before its answer.
-    pub accepts_events: bool,
-}
-
-/// What a transport sends back.
-#[derive(Debug)]
-pub struct Reply {
-    /// HTTP status, where HTTP carries it.
-    pub status: u16,
-    /// The body.
-    pub body: ReplyBody,
-    /// The session that this request opened.
-    pub session: Option<SessionId>,
-    /// The scope that the caller lacks, with status 403.
-    pub needed_scope: Option<Scope>,
-}
-
-/// The body of a reply.
-#[derive(Debug)]
-pub enum ReplyBody {
-    /// Nothing.
-    Empty,
-    /// One JSON document.
-    Json(Vec<u8>),
-    /// Messages as they come.
-    Events(EventStream),
-}
-
-impl Reply {
-    const fn empty(status: u16) -> Self {
-        Self {
-            status,
-            body: ReplyBody::Empty,
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    const fn json(body: Vec<u8>) -> Self {
-        Self {
-            status: 200,
-            body: ReplyBody::Json(body),
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    const fn events(events: EventStream) -> Self {
-        Self {
-            status: 200,
-            body: ReplyBody::Events(events),
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    fn fault(fault: &Fault, id: Option<&str>) -> Self {
-        Self {
-            status: fault.status,
-            body: ReplyBody::Json(fault.to_json(id)),
-            session: None,
-            needed_scope: fault.needed_scope,
-        }
-    }
 }
 
 /// What is known of a request once it is understood, its parameters aside.
@@ -218,6 +146,7 @@ pub struct Server {
     meta: String,
     /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
     seal: Result<Seal, getrandom::Error>,
+    tasks: Arc<tasks::Table>,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -241,6 +170,8 @@ impl Server {
     /// The services contradict each other, or a schema is wrong: faults of the program.
     pub fn new(services: &[Arc<dyn Service>], info: ServerInfo) -> Result<Self, RegistryError> {
         let registry = Registry::new(services)?;
+        let (tasks, hub) = (Arc::<tasks::Table>::default(), Arc::<Hub>::default());
+        hub.set_task_source(Arc::<tasks::Table>::clone(&tasks));
         let named = json!({"name": info.name, "title": info.title, "version": info.version});
         Ok(Self {
             listings: tools::Listing::all(&registry),
@@ -252,8 +183,9 @@ impl Server {
             info: named,
             instructions: info.instructions,
             seal: Seal::new(),
+            tasks,
             sessions: Arc::default(),
-            hub: Arc::default(),
+            hub,
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,
@@ -429,7 +361,11 @@ impl Server {
     }
 
     /// The table of handlers.
-    async fn answer(&self, request: &Request<'_>, method: Method) -> Result<Vec<u8>, Fault> {
+    async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        method: Method,
+    ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
             return Err(Fault::params(
                 "`params` must be an object in which no field comes twice.",
@@ -444,6 +380,9 @@ impl Server {
             Method::ListPrompts => prompts::list(self, request),
             Method::GetPrompt => prompts::get(self, request).await,
             Method::Complete => completion::complete(self, request),
+            Method::GetTask => tasks::get(self, request),
+            Method::UpdateTask => tasks::update(self, request),
+            Method::CancelTask => tasks::cancel(self, request),
             Method::Discover => Ok(self.discover(request)),
             Method::Ping => Ok(self.nothing(request)),
             Method::SetLogLevel => self.set_log_level(request),

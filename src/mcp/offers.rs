@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::feed::Lists;
 use super::revision::Revision;
 use super::schema::Method;
+use super::tasks;
 use crate::service::Registry;
 
 /// What there is. A capability is declared if and only if its methods answer.
@@ -43,6 +44,9 @@ impl Offers {
             | Method::SetLogLevel
             | Method::ListTools
             | Method::CallTool
+            | Method::GetTask
+            | Method::UpdateTask
+            | Method::CancelTask
             | Method::Listen => true,
         }
     }
@@ -76,6 +80,9 @@ impl Offers {
         }
         if revision.has(Method::SetLogLevel) {
             object.insert("logging".to_owned(), json!({}));
+        }
+        if revision.has_tasks() {
+            object.insert("extensions".to_owned(), json!({tasks::EXTENSION: {}}));
         }
         Value::Object(object)
     }

@@ -98,7 +98,7 @@ pub(super) async fn get(server: &Server, request: &Request<'_>) -> Result<Vec<u8
         Ended::Done(answer) => Ok(write(server, request, &answer)),
         Ended::Asks(question) => Ok(question),
         Ended::Failed(fault) => Err(Fault::of_service(&fault)),
-        Ended::Task => Err(Fault::new(Code::Internal, "A prompt cannot become a task.")),
+        Ended::Task(_) => Err(Fault::new(Code::Internal, "A prompt cannot become a task.")),
     }
 }
 

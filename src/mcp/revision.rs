@@ -84,6 +84,7 @@ impl Revision {
     pub fn has(self, method: Method) -> bool {
         match method {
             Method::Discover | Method::Listen => self.is_modern(),
+            Method::GetTask | Method::UpdateTask | Method::CancelTask => self.has_tasks(),
             Method::Initialize
             | Method::Ping
             | Method::SetLogLevel
@@ -183,6 +184,12 @@ impl Revision {
     #[must_use]
     pub fn has_elicitation(self) -> bool {
         self >= Self::R2025_06_18
+    }
+
+    /// Whether the extension for tasks can be agreed on. It belongs to the stateless revision; an older one had tasks of another kind.
+    #[must_use]
+    pub fn has_tasks(self) -> bool {
+        self.is_modern()
     }
 
     /// Whether a question to a person says in which form it is to be put (2025-11-25, Elicitation).

@@ -18,13 +18,19 @@ const IDLE: Duration = Duration::from_secs(SESSION_IDLE_SECS);
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    fn random() -> Result<Self, getrandom::Error> {
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system has no random bytes to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
         let mut bytes = [0_u8; 16];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`Display`](std::fmt::Display) wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0_u8; 16];
         let length = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
         (length == bytes.len()).then_some(Self(bytes))

@@ -364,7 +364,7 @@ impl World {
     }
 
     fn zone_told(&self, zone: usize) -> Value {
-        let time = iso_time(UnixMillis::now());
+        let time = UnixMillis::now().to_iso();
         match self.pager(zone) {
             None => json!({"Zone": zone + 1, "Active": false, "Time": time}),
             Some(page) => json!({
@@ -402,45 +402,4 @@ impl World {
 
 fn unknown_page() -> Reply {
     refuse(code::BAD_PAGE_ID, "Invalid page request id")
-}
-
-/// `2012-05-14T16:57:21Z`, by the civil-from-days rule of the proleptic Gregorian calendar.
-fn iso_time(time: UnixMillis) -> String {
-    let seconds = time.0 / 1_000;
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3_600,
-        rest / 60 % 60,
-        rest % 60
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_the_help_shows_them() {
-        assert_eq!(
-            iso_time(UnixMillis(1_337_014_641_000)),
-            "2012-05-14T16:57:21Z"
-        );
-        assert_eq!(
-            iso_time(UnixMillis(1_709_164_800_000)),
-            "2024-02-29T00:00:00Z"
-        );
-    }
 }

@@ -134,6 +134,12 @@ impl Bed {
         }
     }
 
+    /// Whether the next part of the server that ends does so by a panic.
+    pub(crate) async fn ends_by_panic(&mut self) -> bool {
+        let ended = self.tasks.join_next().await.unwrap();
+        ended.is_err_and(|error| error.is_panic())
+    }
+
     /// Another connection of the same client: it knows what the client asked and in which session.
     pub(crate) fn sibling(&mut self, client: &Client) -> Client {
         let mut sibling = self.client();
@@ -200,10 +206,10 @@ pub(crate) fn modern(method: &str, mut params: Value) -> (Vec<(String, String)>,
         ("MCP-Protocol-Version".to_owned(), MODERN.to_owned()),
         ("Mcp-Method".to_owned(), method.to_owned()),
     ];
-    let name = if method == "resources/read" {
-        "uri"
-    } else {
-        "name"
+    let name = match method {
+        "resources/read" => "uri",
+        "tasks/get" | "tasks/update" | "tasks/cancel" => "taskId",
+        _ => "name",
     };
     if let Some(name) = params[name].as_str() {
         headers.push(("Mcp-Name".to_owned(), name.to_owned()));

@@ -238,7 +238,7 @@ async fn discover_names_revisions_capabilities_and_the_server() {
     assert_eq!(result["supportedVersions"][0], MODERN);
     assert_eq!(
         result["capabilities"],
-        json!({"tools": {"listChanged": true}})
+        json!({"tools": {"listChanged": true}, "extensions": {"io.modelcontextprotocol/tasks": {}}})
     );
     assert_eq!(
         result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"],

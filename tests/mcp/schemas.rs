@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 pub(crate) const MODERN: &str = "2026-07-28";
 const NEWEST_LEGACY: &str = "2025-11-25";
 
-const SCHEMAS: [(&str, &str); 5] = [
+/// The extension for tasks, which stands beside the revision that has it.
+const TASKS: &str = "ext-tasks-draft";
+
+const SCHEMAS: [(&str, &str); 6] = [
     (
         MODERN,
         include_str!("../golden/mcp-schemas/schema-2026-07-28.json"),
@@ -29,6 +32,10 @@ const SCHEMAS: [(&str, &str); 5] = [
     (
         "2024-11-05",
         include_str!("../golden/mcp-schemas/schema-2024-11-05.json"),
+    ),
+    (
+        TASKS,
+        include_str!("../golden/mcp-schemas/schema-ext-tasks-draft.json"),
     ),
 ];
 
@@ -134,8 +141,12 @@ pub(crate) fn check_answer_in(revision: &'static str, method: &str, answer: &Val
         ("tools/call" | "prompts/get" | "resources/read", Some("input_required")) => {
             "InputRequiredResult"
         }
-        // Defined by the extension.
-        ("tools/call", Some("task")) => "Result",
+        ("tools/call", Some("task")) => {
+            return assert_in(TASKS, "CreateTaskResult", result);
+        }
+        ("tasks/get", _) => return check_task(result),
+        ("tasks/update", _) => return assert_in(TASKS, "UpdateTaskResult", result),
+        ("tasks/cancel", _) => return assert_in(TASKS, "CancelTaskResult", result),
         ("server/discover", _) => "DiscoverResult",
         ("initialize", _) => "InitializeResult",
         ("tools/list", _) => "ListToolsResult",
@@ -150,6 +161,29 @@ pub(crate) fn check_answer_in(revision: &'static str, method: &str, answer: &Val
         _ => "Result",
     };
     assert_in(revision, definition, result);
+}
+
+/// Checks the result of `tasks/get`, and what it has of a call in it.
+fn check_task(task: &Value) {
+    assert_in(TASKS, "GetTaskResult", task);
+    assert_eq!(task["resultType"], "complete");
+    for field in ["ttlMs", "pollIntervalMs"] {
+        assert!(task[field].is_u64(), "{task}");
+    }
+    for (status, field, definition) in [
+        ("completed", "result", "CallToolResult"),
+        ("failed", "error", "Error"),
+        ("input_required", "inputRequests", "InputRequests"),
+    ] {
+        assert_eq!(
+            task.get(field).is_some(),
+            task["status"] == status,
+            "{task}"
+        );
+        if let Some(value) = task.get(field) {
+            assert_in(MODERN, definition, value);
+        }
+    }
 }
 
 /// The definition of a request by either side.
@@ -246,7 +280,7 @@ impl Tape {
 
     fn check_notification(&self, method: &str, message: &Value) {
         if method == "notifications/tasks" {
-            return assert_in(MODERN, "JSONRPCNotification", message);
+            return assert_in(TASKS, "TaskStatusNotification", message);
         }
         let definition = notification(method).unwrap_or_else(|| panic!("the server sent {method}"));
         let revisions = [self.negotiated, Some(MODERN)];
@@ -287,11 +321,15 @@ impl Tape {
             self.negotiated.unwrap_or(NEWEST_LEGACY)
         };
         check_answer_in(revision, method, message);
-        if message.get("result").is_some()
-            && !self.asks_wrongly
-            && let Some(definition) = request(method)
-        {
-            assert_in(revision, definition, asked);
+        if message.get("result").is_none() || self.asks_wrongly {
+            return;
+        }
+        match (method, request(method)) {
+            ("tasks/get", _) => assert_in(TASKS, "GetTaskRequest", asked),
+            ("tasks/update", _) => assert_in(TASKS, "UpdateTaskRequest", asked),
+            ("tasks/cancel", _) => assert_in(TASKS, "CancelTaskRequest", asked),
+            (_, Some(definition)) => assert_in(revision, definition, asked),
+            (_, None) => {}
         }
     }
 }
