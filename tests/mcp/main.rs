@@ -21,6 +21,7 @@ mod legacy;
 mod modern;
 mod mrtr;
 mod pages;
+mod pipes;
 mod prompts;
 mod resources;
 mod schemas;
