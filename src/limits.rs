@@ -194,6 +194,10 @@ pub const METERS_READ_MAX: usize = 32;
 /// Longest time over which a call reads meters, seconds.
 pub const METERS_WINDOW_MAX_SECS: u32 = 30;
 
+/// Names in subscribed URIs that are not spelt as the Core spells them, or that nothing has, for which the find is remembered. One more
+/// forgets all of them: each is looked for again.
+pub const INEXACT_NAMES_MAX: usize = 1_024;
+
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
 
@@ -388,25 +392,29 @@ pub const QUESTIONS_MAX: usize = 8;
 pub const ROUNDS_MAX: u8 = 8;
 
 /// Tasks that are kept, running or over. One more is refused as busy.
-pub const TASKS_MAX: usize = 64;
+pub const TASKS_MAX: usize = 256;
 
 /// Of these, tasks of one caller. One more is refused as busy.
-pub const TASKS_PER_CALLER_MAX: usize = 16;
+pub const TASKS_PER_CALLER_MAX: usize = 64;
+
+/// Memory for what tasks were given and what they came to, bytes. A task or an answer that would pass it is refused as busy, and a
+/// result that does fails its task.
+pub const TASKS_BYTES_MAX: usize = 3 << 20;
+
+/// Longest arguments, answers and result of a task, bytes each. Longer ones are refused, and a longer result fails its task.
+pub const TASK_BYTES_MAX: usize = 64 << 10;
 
 /// Seconds for which a task is kept from its beginning on, as its client is told. Then it is forgotten.
-pub const TASK_TTL_SECS: u64 = 3_600;
+pub const TASK_TTL_SECS: u64 = 1_800;
 
 /// Longest time for a task, seconds. Its result is kept at least as long again.
-pub const TASK_RUN_SECS: u64 = 1_800;
+pub const TASK_RUN_SECS: u64 = 900;
 
 /// Seconds that a task waits for an answer. Then it ends without.
-pub const TASK_INPUT_SECS: u64 = 900;
+pub const TASK_INPUT_SECS: u64 = 600;
 
 /// Milliseconds between two looks at a task, as its client is asked to keep.
 pub const TASK_POLL_MS: u64 = 1_000;
-
-/// Longest result of a task, bytes. A task with a longer one fails.
-pub const TASK_RESULT_MAX_BYTES: usize = 64 << 10;
 
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
@@ -453,6 +461,9 @@ const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
+/// Memory of one task beside what it was given and what it came to, bytes: its entry, its questions, and a call that waits.
+const TASK_ENTRY_BYTES: usize = 4 << 10;
+
 /// Memory of one remembered state of a call, bytes.
 const STATE_BYTES: usize = 32;
 
@@ -469,9 +480,10 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
-    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX) * WATCHED_CONTROL_BYTES
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
-    + TASKS_MAX * TASK_RESULT_MAX_BYTES
+    + TASKS_MAX * TASK_ENTRY_BYTES
+    + TASKS_BYTES_MAX
     + STATES_REMEMBERED_MAX * STATE_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.

@@ -24,6 +24,7 @@ mod peer;
 mod places;
 mod prompts;
 mod replay;
+mod reply;
 mod resources;
 mod revision;
 mod schema;
@@ -50,6 +51,7 @@ pub use error::{Code, error_json};
 pub use ladder::{Field, Routing};
 pub use outline::{Outline, Sort};
 pub use param_headers::ParamHeaders;
+pub use reply::{Post, Reply, ReplyBody};
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
@@ -70,7 +72,7 @@ use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Scope};
+use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
     STREAMS_MAX, STREAMS_PER_CALLER_MAX,
@@ -88,81 +90,6 @@ pub struct ServerInfo {
     pub version: &'static str,
     /// A few sentences for the model: what this server is and how to begin. Never text from a device.
     pub instructions: String,
-}
-
-/// A body that was posted, and what came with it.
-#[derive(Debug)]
-pub struct Post<'a> {
-    /// The body.
-    pub body: &'a [u8],
-    /// The header fields that route it; `None` on transports that have none.
-    pub routing: Option<Routing<'a>>,
-    /// Who sent it.
-    pub caller: &'a Caller,
-    /// Whether the client takes a stream of events for an answer. One that does not hears nothing before its answer.
-    pub accepts_events: bool,
-}
-
-/// What a transport sends back.
-#[derive(Debug)]
-pub struct Reply {
-    /// HTTP status, where HTTP carries it.
-    pub status: u16,
-    /// The body.
-    pub body: ReplyBody,
-    /// The session that this request opened.
-    pub session: Option<SessionId>,
-    /// The scope that the caller lacks, with status 403.
-    pub needed_scope: Option<Scope>,
-}
-
-/// The body of a reply.
-#[derive(Debug)]
-pub enum ReplyBody {
-    /// Nothing.
-    Empty,
-    /// One JSON document.
-    Json(Vec<u8>),
-    /// Messages as they come.
-    Events(EventStream),
-}
-
-impl Reply {
-    const fn empty(status: u16) -> Self {
-        Self {
-            status,
-            body: ReplyBody::Empty,
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    const fn json(body: Vec<u8>) -> Self {
-        Self {
-            status: 200,
-            body: ReplyBody::Json(body),
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    const fn events(events: EventStream) -> Self {
-        Self {
-            status: 200,
-            body: ReplyBody::Events(events),
-            session: None,
-            needed_scope: None,
-        }
-    }
-
-    fn fault(fault: &Fault, id: Option<&str>) -> Self {
-        Self {
-            status: fault.status,
-            body: ReplyBody::Json(fault.to_json(id)),
-            session: None,
-            needed_scope: fault.needed_scope,
-        }
-    }
 }
 
 /// What is known of a request once it is understood, its parameters aside.

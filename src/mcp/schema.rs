@@ -1,7 +1,11 @@
 //! Messages as they come in: parsed once into borrowed parts, each part decoded only by whom it concerns.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -109,16 +113,18 @@ pub(super) enum Malformed {
     NotAMessage(&'static str),
 }
 
+/// The parts of a message; `P` is what its parameters are read as.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+#[serde(bound(deserialize = "'de: 'a, P: Deserialize<'de>"))]
+struct Envelope<'a, P> {
     #[serde(borrow, default, deserialize_with = "present")]
     jsonrpc: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     method: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    params: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    params: Option<P>,
     #[serde(borrow, default, deserialize_with = "present")]
     result: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -129,7 +135,7 @@ struct Envelope<'a> {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Params<'a> {
     #[serde(borrow, default, rename = "_meta", deserialize_with = "present")]
-    pub(super) meta: Option<&'a RawValue>,
+    meta: Option<Nested<Meta<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) name: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -219,8 +225,41 @@ pub(super) struct Response<'a> {
 }
 
 /// A field that is there, even as `null`: absent and `null` are different faults.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// An object, read in the same walk as what holds it. Anything but an object or `null` is an error.
+#[derive(Debug)]
+enum Nested<T> {
+    Object(T),
+    Null,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Nested<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NestedVisitor(PhantomData))
+    }
+}
+
+struct NestedVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NestedVisitor<T> {
+    type Value = Nested<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Nested<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Nested::Object)
+    }
+
+    fn visit_unit<E>(self) -> Result<Nested<T>, E> {
+        Ok(Nested::Null)
+    }
 }
 
 impl<'a> Message<'a> {
@@ -234,13 +273,7 @@ impl<'a> Message<'a> {
             }
             _ => return Err(Malformed::NotJson),
         }
-        let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(|error| {
-            if error.is_data() {
-                Malformed::NotAMessage("a field of the message comes twice")
-            } else {
-                Malformed::NotJson
-            }
-        })?;
+        let envelope = Envelope::read(body)?;
         if envelope
             .jsonrpc
             .is_none_or(|version| version.get() != "\"2.0\"")
@@ -275,8 +308,11 @@ impl<'a> Message<'a> {
                 ));
             }
         };
-        let params = Params::decode(envelope.params);
-        let meta = object(params.meta).unwrap_or_default();
+        let mut params = envelope.params.unwrap_or_default();
+        let meta = match params.meta.take() {
+            Some(Nested::Object(meta)) => meta,
+            Some(Nested::Null) | None => Meta::default(),
+        };
         Ok(Self {
             kind,
             method,
@@ -287,14 +323,45 @@ impl<'a> Message<'a> {
     }
 }
 
-impl<'a> Params<'a> {
-    fn decode(raw: Option<&'a RawValue>) -> Self {
-        match raw {
-            None => Self::default(),
-            Some(_) => object(raw).unwrap_or(Self {
-                is_malformed: true,
-                ..Self::default()
-            }),
+impl<'a> Envelope<'a, Params<'a>> {
+    /// Reads a good message in one walk. Anything else is walked again, to find out where it is wrong.
+    fn read(body: &'a [u8]) -> Result<Self, Malformed> {
+        if let Ok(envelope) = serde_json::from_slice::<Envelope<'a, Nested<Params<'a>>>>(body) {
+            return Ok(envelope.map(|params| match params {
+                Nested::Object(params) => params,
+                Nested::Null => Params::malformed(),
+            }));
+        }
+        let envelope: Envelope<'a, &'a RawValue> =
+            serde_json::from_slice(body).map_err(|error| {
+                if error.is_data() {
+                    Malformed::NotAMessage("a field of the message comes twice")
+                } else {
+                    Malformed::NotJson
+                }
+            })?;
+        Ok(envelope.map(|raw| object(Some(raw)).unwrap_or_else(Params::malformed)))
+    }
+}
+
+impl<'a, P> Envelope<'a, P> {
+    fn map<Q>(self, read: impl FnOnce(P) -> Q) -> Envelope<'a, Q> {
+        Envelope {
+            jsonrpc: self.jsonrpc,
+            id: self.id,
+            method: self.method,
+            params: self.params.map(read),
+            result: self.result,
+            error: self.error,
+        }
+    }
+}
+
+impl Params<'_> {
+    fn malformed() -> Self {
+        Self {
+            is_malformed: true,
+            ..Self::default()
         }
     }
 }

@@ -4,16 +4,14 @@
 //! One task owns the state; each message travels in a task of its own and reports back. Requests overtake each other as they do on
 //! HTTP; whatever has no answer is brought to the box before the next line is read, so that the order of what was said is kept.
 
-use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
-use hyper::header::{HeaderMap, HeaderValue};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -21,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::codec::FramedRead;
 
 use super::carry::{Carrier, Met, Parcel, SessionKey, StreamEnd};
-use super::client::{self, Client};
+use super::client::{Client, Field};
 use super::fault::Fault;
 use super::lines::{Line, LineFraming};
 use super::session::{self, Memory};
@@ -63,16 +61,19 @@ impl Bridge {
     pub async fn run<R, W>(self, input: R, output: W, stop: Stop)
     where
         R: AsyncRead + Unpin,
-        W: AsyncWrite + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin,
     {
-        let mut writer = JoinSet::new();
-        writer.spawn(write_lines(self.lines, output));
+        let mut writer = pin!(write_lines(self.lines, output));
         let mut work = Work::new(self.carrier);
         let mut input = FramedRead::new(input, LineFraming::new(LINE_MAX_BYTES));
+        let mut is_closed = false;
         let has_ended = tokio::select! {
             biased;
             () = stop.cancelled() => false,
-            _closed = writer.join_next() => false,
+            () = &mut writer => {
+                is_closed = true;
+                false
+            }
             () = work.serve(&mut input) => true,
         };
         if has_ended {
@@ -80,12 +81,14 @@ impl Bridge {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
-                _closed = writer.join_next() => {}
+                () = &mut writer => is_closed = true,
                 _drained = timeout(DRAIN_WAIT, work.drain()) => {}
             }
         }
         work.end().await;
-        let _written = timeout(GOODBYE_WAIT, writer.join_next()).await;
+        if !is_closed {
+            let _written = timeout(GOODBYE_WAIT, writer).await;
+        }
     }
 }
 
@@ -120,7 +123,7 @@ enum News {
     /// A message was brought to the box, in the session with this number.
     Carried(Parcel, u32, Result<Met, Fault>),
     /// `initialize` was answered.
-    Opened(Parcel, Result<(Met, Option<HeaderValue>), Fault>),
+    Opened(Parcel, Result<(Met, Option<String>), Fault>),
     /// The session was opened anew.
     Reopened(Result<SessionKey, Fault>),
     /// The stream of the session with this number ended.
@@ -157,18 +160,6 @@ struct Work {
     waiting: Vec<Parcel>,
     /// The stream of the session.
     following: Option<AbortHandle>,
-}
-
-#[derive(Deserialize)]
-struct Cancelled<'a> {
-    #[serde(borrow)]
-    params: CancelledParams<'a>,
-}
-
-#[derive(Deserialize)]
-struct CancelledParams<'a> {
-    #[serde(borrow, rename = "requestId")]
-    request_id: &'a RawValue,
 }
 
 impl Work {
@@ -230,10 +221,12 @@ impl Work {
             Ok(outline) => Parcel {
                 id: match outline.sort {
                     Sort::Request(id) => Some(Arc::from(id)),
-                    Sort::Notification | Sort::Response | Sort::Batch => None,
+                    Sort::Notification | Sort::Response(_) | Sort::Batch => None,
                 },
                 wants_answer: matches!(outline.sort, Sort::Request(_) | Sort::Batch),
-                modern: outline.is_modern.then(|| modern_headers(&outline)),
+                uri: outline.uri.as_deref().map(Box::from),
+                cancels: outline.cancels.map(Box::from),
+                modern: outline.is_modern.then(|| modern_fields(&outline)),
                 method: outline.method.as_ref().into(),
                 was_turned_away: false,
                 line: line.clone(),
@@ -305,7 +298,7 @@ impl Work {
         self.memory = None;
         if let State::Open(session) = std::mem::replace(&mut self.state, State::Closed) {
             let carrier = self.carrier.clone();
-            self.tasks.spawn(async move {
+            self.start(async move {
                 carrier.end(&session).await;
                 News::Nothing
             });
@@ -320,7 +313,7 @@ impl Work {
         self.stop_following();
         self.state = State::Opening;
         let carrier = self.carrier.clone();
-        self.tasks.spawn(async move {
+        self.start(async move {
             let reopened = memory.open_again(&carrier).await;
             if reopened.is_ok() {
                 memory.tell_what_may_have_changed(&carrier).await;
@@ -329,8 +322,14 @@ impl Work {
         });
     }
 
+    /// Starts a task. All are of one type, or each kind would be compiled with a runtime of its own around it.
+    fn start(&mut self, task: impl Future<Output = News> + Send + 'static) -> AbortHandle {
+        let task: BoxFuture<'static, News> = Box::pin(task);
+        self.tasks.spawn(task)
+    }
+
     fn spawn(&mut self, load: Load, task: impl Future<Output = News> + Send + 'static) {
-        let task = self.tasks.spawn(task);
+        let task = self.start(task);
         self.running.insert(task.id(), (load, task));
     }
 
@@ -386,11 +385,11 @@ impl Work {
         }
     }
 
-    async fn opened(&mut self, parcel: Parcel, carried: Result<(Met, Option<HeaderValue>), Fault>) {
+    async fn opened(&mut self, parcel: Parcel, carried: Result<(Met, Option<String>), Fault>) {
         match carried {
             Ok((Met::Answer(answer), session_id)) => {
-                if let Some(session) = session::opened(&answer, session_id) {
-                    self.memory = Some(Memory::new(parcel, session.version.clone()));
+                if let Some(session) = session::opened(&answer, session_id.as_deref()) {
+                    self.memory = Some(Memory::new(parcel, session.version().to_owned()));
                     self.is_open(session);
                 }
                 self.carrier.tell(&answer).await;
@@ -442,7 +441,7 @@ impl Work {
 
     /// Opens the session anew after a pause, unless a message comes before.
     fn reopen_soon(&mut self, pause: Duration) {
-        self.tasks.spawn(async move {
+        self.start(async move {
             sleep(pause).await;
             News::PauseOver
         });
@@ -455,7 +454,7 @@ impl Work {
             return;
         };
         let (carrier, session, number) = (self.carrier.clone(), session.clone(), self.number);
-        let task = self.tasks.spawn(async move {
+        let task = self.start(async move {
             let end = carrier.follow(&session).await;
             News::StreamEnded(number, end)
         });
@@ -470,10 +469,9 @@ impl Work {
 
     /// Takes a request back that the client does not want any more. True if the box need not be told.
     fn cancel(&mut self, parcel: &Parcel) -> bool {
-        let Ok(cancelled) = serde_json::from_slice::<Cancelled<'_>>(&parcel.line) else {
+        let Some(id) = parcel.cancels.as_deref() else {
             return false;
         };
-        let id = cancelled.params.request_id.get();
         let before = self.waiting.len();
         self.waiting
             .retain(|parcel| parcel.id.as_deref() != Some(id));
@@ -529,17 +527,14 @@ impl Load {
     }
 }
 
-fn modern_headers(outline: &Outline<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(4);
+fn modern_fields(outline: &Outline<'_>) -> Vec<Field> {
     let fields = [
-        (client::VERSION, outline.version.as_deref()),
-        (client::METHOD, Some(&*outline.method)),
-        (client::NAME, outline.name.as_deref()),
+        ("mcp-protocol-version", outline.version.as_deref()),
+        ("mcp-method", Some(&*outline.method)),
+        ("mcp-name", outline.name.as_deref()),
     ];
-    for (name, value) in fields {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
-        }
-    }
-    headers
+    let fields = fields.into_iter();
+    fields
+        .filter_map(|(name, value)| Field::new(name, value?))
+        .collect()
 }

@@ -4,22 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::Method;
-use hyper::header::{HeaderMap, HeaderValue};
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::client::{
-    Ask, Broken, Client, LAST_EVENT, Reply, SESSION, SendFault, VERSION, post_headers,
-    stream_headers,
-};
+use super::client::{Ask, Broken, Client, Field, Reply, SendFault};
 use super::events::Events;
 use super::fault::{Fault, with_id};
 use super::lines::as_line;
 use crate::base::backoff::{Backoff, random_unit};
 use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, CALL_TIMEOUT_SECS};
+use crate::mcp::{Outline, Sort};
 
 /// How long a request may be without any answer: what the box allows a tool, and some more.
 const ANSWER_WAIT: Duration = Duration::from_secs(CALL_TIMEOUT_SECS + 15);
@@ -42,9 +37,13 @@ pub(super) struct Parcel {
     pub(super) id: Option<Arc<str>>,
     /// Whether the client waits for something: it is a request, or an array of messages.
     pub(super) wants_answer: bool,
+    /// The resource that it is about.
+    pub(super) uri: Option<Box<str>>,
+    /// The id of the request that it takes back.
+    pub(super) cancels: Option<Box<str>>,
     pub(super) method: Box<str>,
     /// What a modern message needs beyond the usual headers. A legacy one needs its session.
-    pub(super) modern: Option<HeaderMap>,
+    pub(super) modern: Option<Vec<Field>>,
     /// Whether it was sent before, in a session that the box had forgotten.
     pub(super) was_turned_away: bool,
 }
@@ -82,19 +81,26 @@ impl Parcel {
     }
 }
 
-/// What a message of a session carries in its headers.
+/// What a message of a session carries in its headers: the revision, and the session's name if it has one.
 #[derive(Debug, Clone)]
 pub(super) struct SessionKey {
-    pub(super) id: Option<HeaderValue>,
-    pub(super) version: HeaderValue,
+    fields: Vec<Field>,
+    version: String,
 }
 
 impl SessionKey {
-    fn put(&self, headers: &mut HeaderMap) {
-        if let Some(id) = &self.id {
-            headers.insert(SESSION, id.clone());
+    /// The session that an answer to `initialize` opened. `None` for texts that no header carries.
+    pub(super) fn new(id: Option<&str>, version: String) -> Option<Self> {
+        let mut fields = vec![Field::new("mcp-protocol-version", &version)?];
+        if let Some(id) = id {
+            fields.push(Field::new("mcp-session-id", id)?);
         }
-        headers.insert(VERSION, self.version.clone());
+        Some(Self { fields, version })
+    }
+
+    /// The revision that was agreed on.
+    pub(super) fn version(&self) -> &str {
+        &self.version
     }
 }
 
@@ -116,24 +122,6 @@ pub(super) enum StreamEnd {
     NoSession,
     /// The box has no such stream, or not for this client.
     NotServed,
-}
-
-/// Parts of a message from the box.
-#[derive(Deserialize)]
-struct FromBox<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    method: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// The error of a refusal.
-#[derive(Deserialize)]
-struct Refusal {
-    code: i64,
-    message: String,
 }
 
 /// Carries messages between the box and the client.
@@ -171,7 +159,7 @@ impl Carrier {
         &self,
         parcel: &Parcel,
         session: Option<&SessionKey>,
-    ) -> Result<(Met, Option<HeaderValue>), Fault> {
+    ) -> Result<(Met, Option<String>), Fault> {
         match self.carry_once(parcel, session).await {
             Err(Fault::Lost) if parcel.id.is_some() => self.carry_once(parcel, session).await,
             carried => carried,
@@ -182,17 +170,17 @@ impl Carrier {
         &self,
         parcel: &Parcel,
         session: Option<&SessionKey>,
-    ) -> Result<(Met, Option<HeaderValue>), Fault> {
-        let mut headers = post_headers();
-        match (&parcel.modern, session) {
-            (Some(modern), _) => headers.extend(modern.clone()),
-            (None, Some(session)) => session.put(&mut headers),
-            (None, None) => {}
-        }
+    ) -> Result<(Met, Option<String>), Fault> {
+        let fields = match (&parcel.modern, session) {
+            (Some(modern), _) => &modern[..],
+            (None, Some(session)) => &session.fields,
+            (None, None) => &[],
+        };
         let ask = Ask {
-            method: Method::POST,
-            headers,
-            body: parcel.line.clone(),
+            verb: "POST",
+            accept: "application/json, text/event-stream",
+            fields,
+            body: &parcel.line,
             wait: if parcel.is_prompt() {
                 PROMPT_WAIT
             } else {
@@ -203,7 +191,7 @@ impl Carrier {
             SendFault::NotSent(fault) => fault,
             SendFault::Sent => parcel.lost(),
         })?;
-        let opened = reply.headers.get(SESSION).cloned();
+        let opened = reply.head.session.clone();
         if reply.is_events() {
             let answer = self.through_events(reply, parcel, session).await?;
             return Ok((Met::Answer(answer), opened));
@@ -219,7 +207,7 @@ impl Carrier {
         parcel: &Parcel,
         session: Option<&SessionKey>,
     ) -> Result<Met, Fault> {
-        let status = reply.status;
+        let status = reply.head.status;
         let is_json = reply.is_json();
         let is_taken = matches!(status, 202 | 204) && parcel.id.is_none();
         if is_taken {
@@ -236,28 +224,28 @@ impl Carrier {
             Broken::Cut => parcel.lost(),
             Broken::TooLong => Fault::TooLong,
         })?;
-        if body.trim_ascii_start().first() == Some(&b'[') && is_text_of_json(&body) {
-            return Ok(Met::Answer(body));
-        }
-        let message: FromBox<'_> = serde_json::from_slice(&body).map_err(|_| no_box())?;
-        if status == 404 && parcel.modern.is_none() && session.is_some_and(|key| key.id.is_some()) {
+        if status == 404 && parcel.modern.is_none() && session.is_some() {
             return Ok(Met::NoSession);
         }
-        match (message.id, message.error) {
-            (Some(_), _) => Ok(Met::Answer(body)),
+        let outline = Outline::of(&body).map_err(|_| no_box())?;
+        match (outline.sort, outline.error) {
+            (Sort::Batch | Sort::Response(Some(_)), _) => Ok(Met::Answer(body)),
             // A refusal before the message was read: it gets the id of the request that it answers.
-            (None, Some(error)) => {
-                let refusal: Refusal = serde_json::from_str(error.get()).map_err(|_| no_box())?;
+            (Sort::Response(None), Some(error)) => {
+                let refusal: Value = serde_json::from_str(error).unwrap_or_default();
+                let words = refusal.get("message").and_then(Value::as_str);
+                let words = words.unwrap_or_default().to_owned();
                 if status == 401 {
+                    let code = refusal.get("code").and_then(Value::as_i64);
                     return Err(Fault::Key {
-                        words: refusal.message,
-                        code: refusal.code,
+                        words,
+                        code: code.unwrap_or(401),
                     });
                 }
-                tracing::warn!("The box refused a message: {}", refusal.message);
-                Ok(Met::Answer(with_id(error.get(), parcel.id.as_deref())))
+                tracing::warn!("The box refused a message: {words}");
+                Ok(Met::Answer(with_id(error, parcel.id.as_deref())))
             }
-            (None, None) => Err(no_box()),
+            _ => Err(no_box()),
         }
     }
 
@@ -306,7 +294,7 @@ impl Carrier {
                     events.resume();
                     reply = Some(again);
                 }
-                Ok(other) if matches!(other.status, 429 | 503) => {}
+                Ok(other) if matches!(other.head.status, 429 | 503) => {}
                 Ok(_) => return Err(parcel.lost()),
                 Err(_) => {}
             }
@@ -336,7 +324,7 @@ impl Carrier {
                         }
                     }
                 }
-                Ok(reply) => match reply.status {
+                Ok(reply) => match reply.head.status {
                     404 => return StreamEnd::NoSession,
                     429 | 500..=599 => {}
                     status => {
@@ -362,15 +350,13 @@ impl Carrier {
         session: &SessionKey,
         last_event: Option<&str>,
     ) -> Result<Reply, SendFault> {
-        let mut headers = stream_headers();
-        session.put(&mut headers);
-        if let Some(last) = last_event.and_then(|id| HeaderValue::try_from(id).ok()) {
-            headers.insert(LAST_EVENT, last);
-        }
+        let mut fields = session.fields.clone();
+        fields.extend(last_event.and_then(|id| Field::new("last-event-id", id)));
         let ask = Ask {
-            method: Method::GET,
-            headers,
-            body: Bytes::new(),
+            verb: "GET",
+            accept: "text/event-stream",
+            fields: &fields,
+            body: &[],
             wait: PROMPT_WAIT,
         };
         self.client.send(ask).await
@@ -378,12 +364,11 @@ impl Carrier {
 
     /// Ends a session. If that fails, the box ends it when it was idle for long enough.
     pub(super) async fn end(&self, session: &SessionKey) {
-        let mut headers = HeaderMap::new();
-        session.put(&mut headers);
         let ask = Ask {
-            method: Method::DELETE,
-            headers,
-            body: Bytes::new(),
+            verb: "DELETE",
+            accept: "application/json",
+            fields: &session.fields,
+            body: &[],
             wait: PROMPT_WAIT,
         };
         if let Err(fault) = self.client.send(ask).await {
@@ -392,21 +377,15 @@ impl Carrier {
     }
 
     async fn pass_on(&self, message: &[u8]) {
-        if is_text_of_json(message) {
+        if Outline::of(message).is_ok() {
             self.tell(message).await;
         } else {
-            tracing::warn!("The box sent an event that is no JSON; it is left out.");
+            tracing::warn!("The box sent an event that is no message; it is left out.");
         }
     }
 }
 
-fn is_text_of_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
-}
-
 /// Whether a message is the answer to the request with this id.
 fn answers(message: &[u8], id: &str) -> bool {
-    serde_json::from_slice::<FromBox<'_>>(message).is_ok_and(|message| {
-        message.method.is_none() && message.id.is_some_and(|own| own.get() == id)
-    })
+    Outline::of(message).is_ok_and(|outline| outline.sort == Sort::Response(Some(id)))
 }

@@ -2,27 +2,20 @@
 //! matter: what was never sent, and what may have been carried out. To drop a reply hangs up, which takes a modern request back.
 
 use std::fmt;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
-use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::address::Address;
+use super::answer::{Head, Piece};
 use super::fault::Fault;
 use crate::base::backoff::{Backoff, random_unit};
 use crate::base::secret::Secret;
-use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, CONNECTION_BUFFER_BYTES, STREAM_KEEP_ALIVE_SECS};
+use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, STREAM_KEEP_ALIVE_SECS};
 use crate::link::ConnectError;
 use crate::link::dial::{self, ByteStream, Dial};
 
@@ -35,17 +28,36 @@ const RESTART_PATIENCE: Duration = Duration::from_secs(8);
 /// A stream on which nothing comes, not even a comment, for three of the box's periods is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(3 * STREAM_KEEP_ALIVE_SECS);
 
-pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-pub(super) const NAME: HeaderName = HeaderName::from_static("mcp-name");
-pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+/// Bytes read at once.
+const READ_BYTES: usize = 16 << 10;
+
+/// A header field whose value was found fit for one.
+#[derive(Debug, Clone)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    value: Arc<str>,
+}
+
+impl Field {
+    /// A field; `None` for a value that would break out of its line, or that no header carries.
+    pub(super) fn new(name: &'static str, value: &str) -> Option<Self> {
+        let is_plain = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        is_plain.then(|| Self {
+            name,
+            value: value.into(),
+        })
+    }
+
+    pub(super) fn value(&self) -> &str {
+        &self.value
+    }
+}
 
 /// The way to one box.
 pub struct Client {
     dial: Arc<dyn Dial>,
     address: Address,
-    key: Option<HeaderValue>,
+    key: Option<Secret>,
     /// The certificate that the box must show, for `https`.
     fingerprint: String,
     /// Whether it was there before.
@@ -62,10 +74,12 @@ impl fmt::Debug for Client {
 
 /// What is asked of a box.
 #[derive(Debug)]
-pub(super) struct Ask {
-    pub(super) method: Method,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(super) struct Ask<'a> {
+    pub(super) verb: &'static str,
+    pub(super) accept: &'static str,
+    pub(super) fields: &'a [Field],
+    /// JSON, or nothing.
+    pub(super) body: &'a [u8],
     /// How long the head of the answer may take.
     pub(super) wait: Duration,
 }
@@ -97,15 +111,10 @@ impl Client {
         key: Option<&Secret>,
         fingerprint: String,
     ) -> Self {
-        let key = key.and_then(|key| {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).ok()?;
-            value.set_sensitive(true);
-            Some(value)
-        });
         Self {
             dial,
             address,
-            key,
+            key: key.cloned(),
             fingerprint,
             was_reached: AtomicBool::new(false),
         }
@@ -117,30 +126,56 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&self, ask: Ask) -> Result<Reply, SendFault> {
-        let stream = self.connect().await.map_err(SendFault::NotSent)?;
-        let wait = ask.wait;
-        let request = self.request(ask);
-        timeout(wait, Box::pin(exchange(stream, request)))
-            .await
-            .map_or(Err(SendFault::Sent), |answer| answer)
+    pub(super) async fn send(&self, ask: Ask<'_>) -> Result<Reply, SendFault> {
+        let mut stream = self.connect().await.map_err(SendFault::NotSent)?;
+        let request = self.request(&ask);
+        let mut come = BytesMut::with_capacity(READ_BYTES);
+        let exchanged = timeout(ask.wait, async {
+            // A box that refuses need not read to the end; what it says counts then, not that it stopped reading.
+            let _sent = stream.write_all(&request).await;
+            let _flushed = stream.flush().await;
+            loop {
+                if let Some(head) = Head::take(&mut come).ok()? {
+                    return Some(head);
+                }
+                come.reserve(READ_BYTES);
+                if stream.read_buf(&mut come).await.ok()? == 0 {
+                    return None;
+                }
+            }
+        });
+        match exchanged.await {
+            Ok(Some(head)) => Ok(Reply { head, come, stream }),
+            Ok(None) | Err(_) => Err(SendFault::Sent),
+        }
     }
 
-    fn request(&self, ask: Ask) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(ask.body));
-        *request.method_mut() = ask.method;
-        if let Ok(path) = self.address.path.parse() {
-            *request.uri_mut() = path;
-        }
-        let headers = request.headers_mut();
-        *headers = ask.headers;
-        if let Ok(host) = HeaderValue::try_from(&self.address.authority) {
-            headers.insert(HOST, host);
-        }
+    /// The request on the wire.
+    fn request(&self, ask: &Ask<'_>) -> Vec<u8> {
+        let Address {
+            path, authority, ..
+        } = &self.address;
+        let mut text = format!(
+            "{} {path} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\naccept: {}\r\n",
+            ask.verb, ask.accept
+        );
         if let Some(key) = &self.key {
-            headers.insert(AUTHORIZATION, key.clone());
+            text.extend(["authorization: Bearer ", key.expose(), "\r\n"]);
         }
-        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        for field in ask.fields {
+            text.extend([field.name, ": ", field.value(), "\r\n"]);
+        }
+        if !ask.body.is_empty() {
+            let length = ask.body.len().to_string();
+            text.extend([
+                "content-type: application/json\r\ncontent-length: ",
+                &length,
+                "\r\n",
+            ]);
+        }
+        text.push_str("\r\n");
+        let mut request = text.into_bytes();
+        request.extend_from_slice(ask.body);
         request
     }
 
@@ -198,98 +233,31 @@ impl Client {
     }
 }
 
-/// The headers of a posted message.
-pub(super) fn post_headers() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(10);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(
-        ACCEPT,
-        HeaderValue::from_static("application/json, text/event-stream"),
-    );
-    headers
-}
-
-/// The headers of a request for events.
-pub(super) fn stream_headers() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
-    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-    headers
-}
-
-type Line = Pin<Box<Connection<TokioIo<Box<dyn ByteStream>>, Full<Bytes>>>>;
-
 /// An answer whose head is there.
 pub(super) struct Reply {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    body: Incoming,
-    /// Moves the bytes; `None` once it is done.
-    line: Option<Line>,
-    /// To drop it before the body is read would end the connection.
-    _sender: SendRequest<Full<Bytes>>,
-}
-
-async fn exchange(
+    pub(super) head: Head,
+    /// What has come and was not taken.
+    come: BytesMut,
     stream: Box<dyn ByteStream>,
-    request: Request<Full<Bytes>>,
-) -> Result<Reply, SendFault> {
-    let (mut sender, line) = http1::Builder::new()
-        .max_buf_size(CONNECTION_BUFFER_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|_| SendFault::Sent)?;
-    let mut line: Option<Line> = Some(Box::pin(line));
-    let answer = {
-        let mut answer = pin!(sender.send_request(request));
-        loop {
-            tokio::select! {
-                biased;
-                answer = &mut answer => break answer,
-                () = run(&mut line), if line.is_some() => line = None,
-            }
-        }
-    };
-    let (head, body) = answer.map_err(|_| SendFault::Sent)?.into_parts();
-    let head = Response::from_parts(head, ());
-    Ok(Reply {
-        status: head.status().as_u16(),
-        headers: head.headers().clone(),
-        body,
-        line,
-        _sender: sender,
-    })
-}
-
-/// Moves the bytes of a connection until it ends.
-async fn run(line: &mut Option<Line>) {
-    if let Some(line) = line {
-        // How it ended shows in the answer, whole or not.
-        let _ended = line.await;
-    }
 }
 
 impl Reply {
     /// The next piece of the body; `None` at its proper end.
     pub(super) async fn piece(&mut self) -> Result<Option<Bytes>, Broken> {
         let until = Instant::now() + SILENCE_MAX;
+        let mut is_over = false;
         loop {
-            let frame = tokio::select! {
-                biased;
-                frame = self.body.frame() => frame,
-                () = run(&mut self.line), if self.line.is_some() => {
-                    self.line = None;
-                    continue;
-                }
-                () = tokio::time::sleep_until(until) => return Err(Broken::Cut),
-            };
-            match frame {
-                None => return Ok(None),
-                Some(Err(_)) => return Err(Broken::Cut),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Ok(Some(data));
-                    }
-                }
+            match self.head.piece(&mut self.come, is_over) {
+                Ok(Piece::Some(piece)) => return Ok(Some(piece)),
+                Ok(Piece::End) => return Ok(None),
+                Ok(Piece::Wait) if !is_over => {}
+                Ok(Piece::Wait) | Err(_) => return Err(Broken::Cut),
+            }
+            self.come.reserve(READ_BYTES);
+            match timeout_at(until, self.stream.read_buf(&mut self.come)).await {
+                Ok(Ok(0)) => is_over = true,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return Err(Broken::Cut),
             }
         }
     }
@@ -308,22 +276,24 @@ impl Reply {
 
     /// Whether it is a stream of events.
     pub(super) fn is_events(&self) -> bool {
-        self.is_of("text/event-stream")
+        self.head.content_type == "text/event-stream"
     }
 
     /// Whether it is JSON.
     pub(super) fn is_json(&self) -> bool {
-        self.is_of("application/json")
+        self.head.content_type == "application/json"
     }
+}
 
-    fn is_of(&self, media: &str) -> bool {
-        let value = self
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| {
-            let essence = value.split(';').next().unwrap_or_default();
-            essence.trim().eq_ignore_ascii_case(media)
-        })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_breaks_out_of_its_line() {
+        for value in ["a\r\nb: c", "a\nb", "\0", "\u{7f}", "é"] {
+            assert!(Field::new("x", value).is_none(), "{value:?}");
+        }
+        assert_eq!(Field::new("x", "2026-07-28").unwrap().value(), "2026-07-28");
     }
 }

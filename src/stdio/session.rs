@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use hyper::header::HeaderValue;
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::carry::{Carrier, Met, Parcel, SessionKey};
 use super::fault::Fault;
 use crate::limits::BRIDGE_SUBSCRIPTIONS_MAX;
+use crate::mcp::Outline;
 
 /// A session as the client made it.
 #[derive(Debug, Clone)]
@@ -16,48 +15,25 @@ pub(super) struct Memory {
     /// The client's `initialize`.
     opening: Parcel,
     /// The revision that was agreed on.
-    version: HeaderValue,
+    version: String,
     /// The client's `notifications/initialized`.
     initialized: Option<Parcel>,
     /// The client's last `logging/setLevel`.
     level: Option<Parcel>,
     /// The client's `resources/subscribe` for each URI.
-    subscriptions: BTreeMap<String, Parcel>,
-}
-
-/// Parts of messages that sessions are made of.
-#[derive(Deserialize, Default)]
-struct Params {
-    uri: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WithParams {
-    #[serde(default)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-struct Opened {
-    result: OpenedResult,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OpenedResult {
-    protocol_version: String,
+    subscriptions: BTreeMap<Box<str>, Parcel>,
 }
 
 /// The session that an answer to `initialize` opens; `None` when the answer is an error.
-pub(super) fn opened(answer: &[u8], id: Option<HeaderValue>) -> Option<SessionKey> {
-    let answer: Opened = serde_json::from_slice(answer).ok()?;
-    let version = HeaderValue::try_from(answer.result.protocol_version).ok()?;
-    Some(SessionKey { id, version })
+pub(super) fn opened(answer: &[u8], id: Option<&str>) -> Option<SessionKey> {
+    let result: Value = serde_json::from_str(Outline::of(answer).ok()?.result?).ok()?;
+    let version = result.get("protocolVersion")?.as_str()?;
+    SessionKey::new(id, version.to_owned())
 }
 
 impl Memory {
     /// A session that was just opened.
-    pub(super) const fn new(opening: Parcel, version: HeaderValue) -> Self {
+    pub(super) const fn new(opening: Parcel, version: String) -> Self {
         Self {
             opening,
             version,
@@ -78,16 +54,16 @@ impl Memory {
             "notifications/initialized" => self.initialized = Some(parcel.clone()),
             "logging/setLevel" => self.level = Some(parcel.clone()),
             "resources/subscribe" => {
-                if let Some(uri) = uri_of(&parcel.line)
+                if let Some(uri) = &parcel.uri
                     && (self.subscriptions.len() < BRIDGE_SUBSCRIPTIONS_MAX
-                        || self.subscriptions.contains_key(&uri))
+                        || self.subscriptions.contains_key(uri))
                 {
-                    self.subscriptions.insert(uri, parcel.clone());
+                    self.subscriptions.insert(uri.clone(), parcel.clone());
                 }
             }
             "resources/unsubscribe" => {
-                if let Some(uri) = uri_of(&parcel.line) {
-                    self.subscriptions.remove(&uri);
+                if let Some(uri) = &parcel.uri {
+                    self.subscriptions.remove(uri);
                 }
             }
             _ => {}
@@ -100,8 +76,8 @@ impl Memory {
         let Met::Answer(answer) = met else {
             return Err(Fault::NoSession);
         };
-        let session = opened(&answer, id).ok_or(Fault::NoSession)?;
-        if session.version != self.version {
+        let session = opened(&answer, id.as_deref()).ok_or(Fault::NoSession)?;
+        if session.version() != self.version {
             return Err(Fault::OtherRevision);
         }
         let rest = [&self.initialized, &self.level];
@@ -126,8 +102,4 @@ impl Memory {
             carrier.tell(notice.to_string().as_bytes()).await;
         }
     }
-}
-
-fn uri_of(line: &Bytes) -> Option<String> {
-    serde_json::from_slice::<WithParams>(line).ok()?.params.uri
 }

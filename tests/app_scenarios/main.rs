@@ -11,6 +11,7 @@ mod access;
 mod bed;
 mod clients;
 mod designs;
+mod offers;
 mod older;
 mod outage;
 mod size;

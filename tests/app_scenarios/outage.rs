@@ -219,6 +219,7 @@ fn the_wall_clock_is_read_for_stamps_and_for_the_expiry_of_keys_alone() {
         "src/base/clock.rs",
         "src/guard/admit.rs",
         "src/guard/keyfile.rs",
+        "src/mcp/tasks/table.rs",
         "src/service/qsys/older/groups.rs",
         "src/service/qsys/older/system.rs",
         "src/sim/methods.rs",

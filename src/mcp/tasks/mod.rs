@@ -19,7 +19,7 @@ use super::revision::Revision;
 use super::schema::Message;
 use super::{Request, Server, ask, call, schema};
 use crate::guard::Caller;
-use crate::limits::{ROUNDS_MAX, TASK_INPUT_SECS, TASK_RESULT_MAX_BYTES, TASK_RUN_SECS};
+use crate::limits::{ROUNDS_MAX, TASK_BYTES_MAX, TASK_INPUT_SECS, TASK_RUN_SECS};
 use crate::service::{
     Abilities, Ask, Effect, FaultCode, Listener, LogLevel, Said, Step, TaskMode, Tool, ToolAnswer,
     ToolCall, ToolFault, Voice,
@@ -30,6 +30,9 @@ pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// Longest message about how a task stands, characters.
 const MESSAGE_MAX: usize = 200;
+
+/// How many times longer JSON is once it is read, with small parts.
+const SPREAD: usize = 8;
 
 /// Whether the client of this request knows tasks: it says so with each.
 pub(super) fn is_known(message: &Message<'_>, revision: Revision) -> bool {
@@ -68,12 +71,21 @@ pub(super) fn get(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fau
 /// `tasks/update`: answers to what a task asks. Those that answer nothing are ignored.
 pub(super) fn update(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     let id = named(request)?;
-    let answers: Map<String, Value> = schema::object(request.message.params.input_responses)
-        .ok_or_else(|| Fault::params("`inputResponses` must be an object."))?;
+    let raw = request.message.params.input_responses;
+    let answers: Map<String, Value> =
+        schema::object(raw).ok_or_else(|| Fault::params("`inputResponses` must be an object."))?;
+    let bytes = raw.map_or(0, |raw| raw.get().len());
+    if bytes > TASK_BYTES_MAX {
+        return Err(Fault::params("The answers are too long."));
+    }
     let caller = &request.caller.name;
-    let updated = server.tasks.update(id, caller, answers, Instant::now());
-    if updated.ok_or_else(unknown)? {
-        server.hub.task_changed(&id.to_string());
+    let updated = server
+        .tasks
+        .update(id, caller, (answers, bytes * SPREAD), Instant::now());
+    match updated.ok_or_else(unknown)? {
+        Ok(true) => server.hub.task_changed(&id.to_string()),
+        Ok(false) => {}
+        Err(_) => return Err(Fault::busy(503, "There is no room for the answers.", true)),
     }
     Ok(server.nothing(request))
 }
@@ -115,7 +127,17 @@ pub(super) fn create(
     job: Job,
 ) -> Result<Vec<u8>, ToolFault> {
     let caller = &request.caller.name;
-    let handle = server.tasks.create(caller, Instant::now());
+    let params = &request.message.params;
+    let given = [params.arguments, params.input_responses];
+    let bytes: usize = given.iter().flatten().map(|raw| raw.get().len()).sum();
+    if bytes > TASK_BYTES_MAX {
+        return Err(ToolFault::new(
+            FaultCode::LimitExceeded,
+            "The arguments are too long for a task.",
+            "Ask for less at once.",
+        ));
+    }
+    let handle = server.tasks.create(caller, bytes * SPREAD, Instant::now());
     let handle = handle.map_err(|full| {
         let problem = match full {
             Full::Tasks => "There are too many tasks already; this one was not begun.",
@@ -269,7 +291,7 @@ impl Worker {
         let mut answer = Answer::inner(self.revision, call::expected(outcome));
         call::write(&mut answer, outcome, self.revision);
         let json = String::from_utf8(answer.end()).ok();
-        json.filter(|json| json.len() <= TASK_RESULT_MAX_BYTES)
+        json.filter(|json| json.len() <= TASK_BYTES_MAX)
             .and_then(|json| RawValue::from_string(json).ok())
             .map_or_else(
                 || {

@@ -58,7 +58,7 @@ struct Arguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-enum Field {
+pub(super) enum Field {
     /// Value, string, position, age, quality.
     Reading,
     /// Type and direction.
@@ -75,7 +75,8 @@ enum Field {
     Properties,
 }
 
-const USUAL: &[Field] = &[
+/// What is told of each control unless asked otherwise.
+pub(super) const USUAL: &[Field] = &[
     Field::Reading,
     Field::Type,
     Field::Range,
@@ -114,7 +115,7 @@ struct Answer {
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct Row {
+pub(super) struct Row {
     /// Exact name.
     control: String,
     /// `Float`, `Integer`, `Boolean`, `Text`, `Trigger`, `State Trigger`, `Status`, `Time`, or another word of the Core.
@@ -288,7 +289,8 @@ fn line(row: &Row) -> String {
     }
 }
 
-fn row(control: &ControlView, fields: &[Field], policy: &Policy) -> Row {
+/// A control with what is asked of it.
+pub(super) fn row(control: &ControlView, fields: &[Field], policy: &Policy) -> Row {
     let has = |field| fields.contains(&field);
     let range = control.range.filter(|_| has(Field::Range));
     let choices = if has(Field::Choices) {

@@ -267,12 +267,20 @@ pub(super) fn meaning(status: &LinkStatus, now: Instant) -> String {
     words.to_owned()
 }
 
-fn live(status: &LinkStatus, now: Instant) -> String {
-    let silence = status
+/// Whether a link that counts as live has been silent for too long.
+pub(super) fn is_silent(status: &LinkStatus, now: Instant) -> bool {
+    silence(status, now).is_some()
+}
+
+fn silence(status: &LinkStatus, now: Instant) -> Option<Duration> {
+    status
         .last_inbound
         .map(|at| now.saturating_duration_since(at))
-        .filter(|silence| *silence > SILENCE);
-    match silence {
+        .filter(|silence| *silence > SILENCE)
+}
+
+fn live(status: &LinkStatus, now: Instant) -> String {
+    match silence(status, now) {
         Some(silence) => format!(
             "The link is up, but nothing has come from the Core for {}: values may be older than they look, and a write may get no answer.",
             span(millis(silence))

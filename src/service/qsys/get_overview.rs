@@ -17,7 +17,8 @@ use crate::limits::COMPONENTS_MAX;
 use crate::model::control::ControlKind;
 use crate::model::name::{ComponentName, ControlRef};
 use crate::service::{Effect, ToolCall};
-use crate::store::view::{ComponentView, ControlView};
+use crate::store::view::{ComponentView, ControlId, ControlView};
+use crate::wire::qrc::EngineStatus;
 
 /// Types, faults and named controls listed; the rest is counted.
 const ROWS_SHOWN: usize = 20;
@@ -92,7 +93,7 @@ struct Answer {
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct Engine {
+pub(super) struct Engine {
     /// `Active`, `Idle` or `Standby`.
     state: String,
     /// Model of the Core, where it tells.
@@ -109,7 +110,7 @@ struct Engine {
 
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-struct TypeCount {
+pub(super) struct TypeCount {
     /// Class of components.
     #[serde(rename = "type")]
     kind: String,
@@ -139,6 +140,18 @@ struct SystemMute {
     reading: Shown,
 }
 
+impl From<EngineStatus> for Engine {
+    fn from(engine: EngineStatus) -> Self {
+        Self {
+            state: shown_text(engine.state.as_str()),
+            platform: engine.platform.as_deref().map(shown_text),
+            redundant: engine.is_redundant,
+            emulator: engine.is_emulator,
+            status: engine.status.map(|status| shown_text(&status.string)),
+        }
+    }
+}
+
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
@@ -165,13 +178,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             meaning,
             quality: known.quality.into(),
             confirmed_ms: known.confirmed.map(millis),
-            engine: known.engine.map(|engine| Engine {
-                state: shown_text(engine.state.as_str()),
-                platform: engine.platform.as_deref().map(shown_text),
-                redundant: engine.is_redundant,
-                emulator: engine.is_emulator,
-                status: engine.status.map(|status| shown_text(&status.string)),
-            }),
+            engine: known.engine.map(Engine::from),
             components: known.components,
             controls: known.controls,
             refused: known.refused,
@@ -290,7 +297,7 @@ fn enumerated(names: &[String], total: usize) -> String {
 }
 
 /// The most frequent types, and how many there are in all.
-fn types(views: &[ComponentView]) -> (Vec<TypeCount>, usize) {
+pub(super) fn types(views: &[ComponentView]) -> (Vec<TypeCount>, usize) {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for view in views {
         *counts.entry(view.kind.as_str()).or_default() += 1;
@@ -307,6 +314,20 @@ fn types(views: &[ComponentView]) -> (Vec<TypeCount>, usize) {
         })
         .collect();
     (rows, total)
+}
+
+/// The controls whose readings the overview tells: statuses, and the system mute.
+pub(super) fn looked_at(core: &Core) -> Vec<ControlId> {
+    let (views, _) = core.mirror.components(&mut |_| true, 0, COMPONENTS_MAX);
+    let statuses = views
+        .iter()
+        .filter_map(|view| look_up(core, &view.name, "status"));
+    let mute = find_system_mute(core, &views, &core.mirror.named_controls());
+    statuses
+        .filter(|status| status.kind == ControlKind::Status)
+        .chain(mute)
+        .map(|control| control.id)
+        .collect()
 }
 
 fn look_up(core: &Core, component: &str, control: &str) -> Option<ControlView> {
@@ -328,8 +349,20 @@ fn trouble(core: &Core, view: &ComponentView) -> Option<Fault> {
     })
 }
 
-/// Designs show the system mute as a control of the Core's status, as a component of that name, or as a named control.
 fn system_mute(core: &Core, views: &[ComponentView], named: &[ControlView]) -> Option<SystemMute> {
+    let control = find_system_mute(core, views, named)?;
+    Some(SystemMute {
+        control: clean(&control.name.to_string()).into_owned(),
+        reading: Shown::cached(&control.reading),
+    })
+}
+
+/// Designs show the system mute as a control of the Core's status, as a component of that name, or as a named control.
+fn find_system_mute(
+    core: &Core,
+    views: &[ComponentView],
+    named: &[ControlView],
+) -> Option<ControlView> {
     let in_component = views.iter().find_map(|view| {
         let control = match view.kind.as_str() {
             "core_status" => "system.mute",
@@ -344,10 +377,7 @@ fn system_mute(core: &Core, views: &[ComponentView], named: &[ControlView]) -> O
             .find(|control| is_system_mute(control.name.control.as_str()))
             .cloned()
     };
-    in_component.or_else(by_name).map(|control| SystemMute {
-        control: clean(&control.name.to_string()).into_owned(),
-        reading: Shown::cached(&control.reading),
-    })
+    in_component.or_else(by_name)
 }
 
 fn is_system_mute(name: &str) -> bool {

@@ -1,6 +1,7 @@
 //! The tools for the Core: one file each, and this list. They know Q-SYS and nothing of HTTP or of protocol dates.
 
 mod answer;
+mod completion;
 mod explain_visibility;
 mod fault;
 mod get_component;
@@ -12,8 +13,10 @@ mod list_snapshots;
 mod load_snapshot;
 mod older;
 mod poll_watch;
+mod prompts;
 mod read_meters;
 mod resolve;
+mod resources;
 mod schema;
 mod search;
 mod set_controls;
@@ -41,9 +44,13 @@ use tokio::time::timeout;
 use self::answer::{Head, shown_text};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
-use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use super::{
+    Completed, Completion, Effect, FaultCode, Generations, Prompt, PromptAnswer, PromptCall,
+    Resource, ResourceContents, ResourceTemplate, Service, Step, Tool, ToolAnswer, ToolCall,
+    ToolFault,
+};
 use crate::base::shutdown::Stop;
-use crate::guard::Scope;
+use crate::guard::{Caller, Scope};
 use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
 use crate::link::Link;
 use crate::safety::Policy;
@@ -68,9 +75,11 @@ pub struct QsysService {
     policy: Arc<Policy>,
     tools: Vec<Tool>,
     older_names: Vec<Tool>,
+    prompts: Vec<Prompt>,
     /// Calls that wait for a change.
     waits: Semaphore,
     watches: Watches,
+    lookups: resources::Lookups,
 }
 
 impl fmt::Debug for QsysService {
@@ -140,8 +149,10 @@ impl QsysService {
             policy,
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
             older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
+            prompts: prompts::all(),
             waits: Semaphore::new(WAITS_MAX),
             watches: Watches::default(),
+            lookups: resources::Lookups::default(),
         }
     }
 
@@ -260,6 +271,46 @@ impl Service for QsysService {
 
     fn older_names(&self) -> &[Tool] {
         &self.older_names
+    }
+
+    fn prompts(&self) -> &[Prompt] {
+        &self.prompts
+    }
+
+    fn prompt(&self, call: PromptCall) -> BoxFuture<'_, Result<Step<PromptAnswer>, ToolFault>> {
+        Box::pin(future::ready(prompts::filled(self, &call).map(Step::Done)))
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        resources::list(self)
+    }
+
+    fn resource_templates(&self) -> &[ResourceTemplate] {
+        resources::templates(self.cores.len() > 1)
+    }
+
+    fn read_resource<'a>(
+        &'a self,
+        uri: &'a str,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Option<ResourceContents>, ToolFault>> {
+        Box::pin(resources::read(self, uri, caller))
+    }
+
+    fn resource_stamp(&self, uri: &str) -> Option<u64> {
+        resources::stamp(self, uri)
+    }
+
+    fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
+        completion::complete(self, completion)
+    }
+
+    fn generations(&self) -> Generations {
+        let designs = self.cores.iter().map(|core| core.mirror.generation());
+        Generations {
+            resources: designs.fold(0, u64::wrapping_add),
+            ..Generations::default()
+        }
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {

@@ -161,7 +161,26 @@ pub(super) fn bed_with(rules: &SafetyConfig) -> Bed {
     bed
 }
 
+/// The service for these Cores.
+pub(super) fn bed_of(cores: Vec<Core>) -> Arc<QsysService> {
+    let policy = Policy::new(&SafetyConfig::default()).unwrap();
+    Arc::new(QsysService::new(cores, Arc::new(policy)))
+}
+
 impl Bed {
+    /// Panics when a text names a tool that is not listed.
+    pub(super) fn names_real_tools(&self, text: &str) {
+        let is_name = |letter: char| letter.is_ascii_lowercase() || letter == '_';
+        let words = text.split(|letter| !is_name(letter));
+        for word in words.filter(|word| word.starts_with("qsys_")) {
+            let tools = self.service.tools();
+            assert!(
+                tools.iter().any(|tool| tool.name == word),
+                "{word} in {text}"
+            );
+        }
+    }
+
     /// Another design runs from now on.
     pub(super) fn push(&self, code: &str, design: &[(&str, &str, Vec<Value>)]) {
         let now = Instant::now();

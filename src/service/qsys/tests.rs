@@ -390,7 +390,7 @@ fn empty(names: &[&str]) -> QsysService {
 }
 
 async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault {
-    let caller = crate::guard::Caller {
+    let caller = Caller {
         name: "test".into(),
         scopes: crate::guard::Scopes::default(),
     };

@@ -8,6 +8,7 @@ mod read;
 mod save;
 mod side;
 mod slot;
+mod stamp;
 mod table;
 #[cfg(test)]
 pub(super) mod tests;
