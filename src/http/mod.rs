@@ -91,6 +91,7 @@ pub struct Front {
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
+    websockets: websocket::Count,
     connections: Mutex<Connections>,
 }
 
@@ -158,6 +159,7 @@ impl Front {
             requests: AtomicUsize::new(0),
             bodies: Room::default(),
             inboxes: Arc::default(),
+            websockets: websocket::Count::default(),
             connections: Mutex::default(),
         }
     }

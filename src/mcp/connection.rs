@@ -82,7 +82,7 @@ impl Server {
         let shared = Arc::new(Shared {
             server: Arc::clone(self),
             caller,
-            line: Arc::new(Line::of_connection()),
+            line: Arc::new(Line::of_connection(&self.lines)),
             modern: Arc::new(modern),
             session: Mutex::default(),
             feeds: Mutex::default(),

@@ -62,6 +62,7 @@ use self::attend::Work;
 use self::error::Fault;
 use self::hub::Hub;
 use self::ladder::Era;
+use self::line::Budget;
 use self::offers::Offers;
 use self::outlet::{Hears, Outlet, Threshold};
 use self::param_headers::DeclaredHeaders;
@@ -152,6 +153,8 @@ pub struct Server {
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
+    /// What waits on all lines together.
+    lines: Budget,
     /// What is kept of streams that can be taken up again.
     shelf: Arc<Shelf>,
     streams: Arc<Places>,
@@ -190,6 +193,7 @@ impl Server {
             tasks,
             sessions: Arc::default(),
             hub,
+            lines: Budget::default(),
             shelf: Arc::default(),
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,

@@ -29,6 +29,7 @@ mod program;
 mod random;
 mod serve;
 mod start;
+mod streams;
 mod table;
 mod write;
 
@@ -58,6 +59,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("call", call::rows),
     ("ingest", ingest::rows),
     ("memory", memory::rows),
+    ("streams", streams::rows),
     ("write", write::rows),
     ("start", start::rows),
     ("back", back::rows),
