@@ -296,6 +296,23 @@ pub const LINE_MESSAGES_MAX: usize = 32;
 /// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Milliseconds after which a call without an answer gets a stream that its client can take up again should the connection break.
+pub const STREAM_OPENS_AFTER_MS: u64 = 1_000;
+
+/// Milliseconds after which such a client is asked to come back.
+pub const STREAM_RETRY_MS: u64 = 1_000;
+
+/// Streams of one session that are kept to be taken up again. One more pushes the oldest out that is over; if none is, it cannot be
+/// taken up again.
+pub const KEPT_STREAMS_PER_SESSION_MAX: usize = 16;
+
+/// Bytes kept of the streams of one session. More pushes the oldest streams out that are over; what still finds no room is heard once
+/// or not at all.
+pub const KEPT_BYTES_PER_SESSION_MAX: usize = 256 << 10;
+
+/// Bytes kept of the streams of all sessions. More pushes the oldest streams out that are over.
+pub const KEPT_BYTES_MAX: usize = 4 << 20;
+
 /// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
 /// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
 pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Parser, Subcommand, value_parser};
+use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::{self, demo, keys, simcore, stdio, trust};
 use rackhand::base::secret::Secret;
@@ -172,22 +172,33 @@ struct RunArguments {
 }
 
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group(ArgGroup::new("side").required(true).args(["url", "config"])))]
 struct StdioArguments {
     /// Carry everything to the running box at this URL, such as `http://192.168.1.20:8080/mcp`
     #[arg(long, value_name = "URL")]
-    url: Address,
-    /// The key; better in the environment, where other users of this machine do not see it
+    url: Option<Address>,
+    /// Or be the box: serve with the Cores of this configuration, without listening anywhere
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The key for the box; better in the environment, where other users of this machine do not see it
     #[arg(long, env = KEY_VARIABLE, hide_env_values = true, value_parser = sent_key)]
     key: Option<Secret>,
-    /// Read the key from this file, whatever the environment says
-    #[arg(long, value_name = "FILE")]
+    /// Read the key for the box from this file, whatever the environment says
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
     key_file: Option<PathBuf>,
     /// For https: the SHA-256 of the certificate that the box must show
-    #[arg(long, value_name = "HEX")]
+    #[arg(long, value_name = "HEX", conflicts_with = "config")]
     fingerprint: Option<String>,
-    /// What to log on standard error: error, warn, info, debug
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
-    log: String,
+    /// With --config: what the client may do, as guest, viewer, operator, engineer or admin
+    #[arg(long, default_value = "operator", conflicts_with = "url")]
+    role: Role,
+    /// With --config: keep state in this folder, whatever the configuration says
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    data: Option<PathBuf>,
+    /// What to log on standard error: error, warn, info, debug; the configuration's, or warn for a bridge
+    #[arg(long, value_name = "LEVEL")]
+    log: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -296,20 +307,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             logging::start(&config.log.level)?;
             block_on(app::run(config))?;
         }
-        Command::Stdio(arguments) => {
-            logging::start(&arguments.log)?;
-            let key = match arguments.key_file {
-                Some(file) => Some(stdio::key_in(&file)?),
-                // An empty variable is none.
-                None => arguments.key.filter(|key| !key.expose().is_empty()),
-            };
-            let options = stdio::BridgeOptions {
-                url: arguments.url,
-                key,
-                fingerprint: arguments.fingerprint,
-            };
-            block_on(stdio::bridge(options))?;
-        }
+        Command::Stdio(arguments) => return on_pipes(arguments),
         Command::Check { config: file } => {
             let Some(config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
@@ -349,6 +347,35 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             ))?;
             print(&said);
         }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rackhand stdio`: standard output belongs to the protocol from here on.
+fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
+    if let Some(url) = arguments.url {
+        logging::start(arguments.log.as_deref().unwrap_or("warn"))?;
+        let key = match arguments.key_file {
+            Some(file) => Some(stdio::key_in(&file)?),
+            // An empty variable is none.
+            None => arguments.key.filter(|key| !key.expose().is_empty()),
+        };
+        let options = stdio::BridgeOptions {
+            url,
+            key,
+            fingerprint: arguments.fingerprint,
+        };
+        block_on(stdio::bridge(options))?;
+    } else {
+        let file = arguments.config.unwrap_or_default();
+        let Some(mut config) = checked(&file) else {
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        };
+        if let Some(data) = arguments.data {
+            config.store.path = data;
+        }
+        logging::start(arguments.log.as_deref().unwrap_or(&config.log.level))?;
+        block_on(stdio::serve(config, arguments.role))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -24,7 +25,7 @@ use tokio::time::{Instant, timeout};
 use crate::base::file;
 use crate::base::shutdown::Stop;
 use crate::config::{Config, Problems};
-use crate::guard::Guard;
+use crate::guard::{Caller, Guard};
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
@@ -150,6 +151,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
 /// A service whose parts run. Clients reach it by the sockets that it is given, and by [`Running::front`].
 #[derive(Debug)]
 pub struct Running {
+    server: Arc<Server>,
     front: Arc<Front>,
     parts: Parts,
     store_status: watch::Receiver<StoreStatus>,
@@ -225,8 +227,9 @@ impl Running {
                 .chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(server, guard, health, origins, limits);
+        let front = Front::new(Arc::clone(&server), guard, health, origins, limits);
         Ok(Self {
+            server,
             front: Arc::new(front),
             parts,
             store_status,
@@ -240,12 +243,36 @@ impl Running {
         &self.front
     }
 
+    /// The MCP server behind every transport.
+    #[must_use]
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// Takes clients from a socket.
     pub fn listen(&mut self, listener: TcpListener) {
         let front = Arc::clone(&self.front);
         self.parts
             .http
             .spawn(front.serve(listener, self.parts.stop_http.clone()));
+    }
+
+    /// Serves one caller on two pipes. With their end everything ends.
+    pub fn serve_pipes<R, W>(&mut self, caller: Caller, input: R, output: W)
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let server = Arc::clone(&self.server);
+        let (stop, stop_clients) = (self.stop.clone(), self.parts.stop_http.clone());
+        self.parts.http.spawn(async move {
+            crate::stdio::serve(&server, caller, input, output, stop_clients.clone()).await;
+            server.close_streams();
+            let _finished = timeout(Limits::default().drain, server.finish_writes()).await;
+            stop.cancel();
+            stop_clients.cancelled().await;
+            "stdio"
+        });
     }
 
     /// Runs until the stop that it was given, then ends in order.

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{stop_on_signals, trust};
+use super::{Running, stop_on_signals, trust};
+use crate::base::file;
 use crate::base::secret::Secret;
 use crate::base::shutdown::Stop;
+use crate::config::Config;
+use crate::guard::{Caller, Guard, KeySource, Role};
 use crate::limits::KEY_MAX_BYTES;
-use crate::link::NetDial;
+use crate::link::{Dial, NetDial};
 use crate::stdio::{Address, Bridge, Client};
+
+/// The name of the host's person in the log and in what is recorded of writes.
+const CALLER: &str = "stdio";
 
 /// To which box a bridge goes, and with what.
 #[derive(Debug, Clone)]
@@ -48,6 +54,28 @@ pub async fn bridge(options: BridgeOptions) -> anyhow::Result<()> {
         Ok(())
     };
     Box::pin(stop_on_signals(running, stop.clone())).await
+}
+
+/// Serves the host that started this process, and nobody else, with the Cores of a configuration. It may do what `role` may.
+///
+/// # Errors
+///
+/// A part cannot be built, or one ended unasked.
+pub async fn serve(config: Config, role: Role) -> anyhow::Result<()> {
+    let data = &config.store.path;
+    file::make_private_folder(data)
+        .with_context(|| format!("could not make the folder {}", data.display()))?;
+    let stop = Stop::new();
+    let caller = Caller {
+        name: CALLER.into(),
+        scopes: role.scopes(),
+    };
+    // Nobody comes in by a key.
+    let guard = Guard::new(KeySource::memory(&[]))?;
+    let dial: Arc<dyn Dial> = Arc::new(NetDial);
+    let mut running = Running::begin(&config, guard, &dial, stop.clone())?;
+    running.serve_pipes(caller, tokio::io::stdin(), tokio::io::stdout());
+    Box::pin(stop_on_signals(running.until_stopped(), stop)).await
 }
 
 /// The key in a file, as `rackhand key new` prints it.

@@ -130,6 +130,14 @@ impl Connection {
         }
     }
 
+    /// Answers a message that the transport could not take, in these words.
+    ///
+    /// # Errors
+    /// The client does not read its answers.
+    pub fn refuse_unread(&self, words: &str) -> Result<(), Overrun> {
+        self.refuse(&invalid(words), None)
+    }
+
     fn refuse(&self, fault: &Fault, id: Option<&str>) -> Result<(), Overrun> {
         if self.0.line.offer(fault.to_json(id)) {
             Ok(())

@@ -1,9 +1,11 @@
-//! What a transport that only carries messages has to know of one: which kind and era it is, and what goes into its headers.
+//! What a transport that only carries messages has to know of one: which kind and era it is, what goes into its headers, and what it
+//! refers to.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::value::RawValue;
 
 use super::batch;
 use super::error::Fault;
@@ -17,13 +19,13 @@ pub enum Sort<'a> {
     Request(&'a str),
     /// It wants none.
     Notification,
-    /// It answers a request of the server.
-    Response,
+    /// It answers the request with this id, or one that nobody knows.
+    Response(Option<&'a str>),
     /// An array of messages.
     Batch,
 }
 
-/// A message from a client, seen from outside.
+/// A message of either side, seen from outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline<'a> {
     /// What sort it is.
@@ -38,10 +40,18 @@ pub struct Outline<'a> {
     pub version: Option<Cow<'a, str>>,
     /// The value of `Mcp-Name` that a modern message needs, fit for a header.
     pub name: Option<Cow<'a, str>>,
+    /// The resource that it is about.
+    pub uri: Option<Cow<'a, str>>,
+    /// The id of the request that it takes back.
+    pub cancels: Option<&'a str>,
+    /// The result that a response brings, as JSON.
+    pub result: Option<&'a str>,
+    /// The error that a response brings, as JSON.
+    pub error: Option<&'a str>,
 }
 
 impl<'a> Outline<'a> {
-    /// Looks at a message of a client.
+    /// Looks at a message.
     ///
     /// # Errors
     ///
@@ -62,16 +72,24 @@ impl<'a> Outline<'a> {
         let is_modern = era == Era::Modern;
         let part = NamedPart::of(&message.method).filter(|_| is_modern);
         let name = part.and_then(|part| part.find(&message));
+        let response = &message.response;
         Ok(Self {
             sort: match message.kind {
                 Kind::Request(id) => Sort::Request(id),
                 Kind::Notification => Sort::Notification,
-                Kind::Response => Sort::Response,
+                Kind::Response => {
+                    let id = response.id.map(RawValue::get);
+                    Sort::Response(id.filter(|id| schema::is_id(id)))
+                }
             },
             is_modern,
             is_opening: era == Era::Opening,
             version: message.meta.protocol_version.and_then(schema::text),
             name: name.and_then(schema::text).map(wrap_base64),
+            uri: message.params.uri.and_then(schema::text),
+            cancels: message.params.request_id.map(RawValue::get),
+            result: response.result.map(RawValue::get),
+            error: response.error.map(RawValue::get),
             method: message.method,
         })
     }
@@ -84,6 +102,10 @@ impl<'a> Outline<'a> {
             is_opening: false,
             version: None,
             name: None,
+            uri: None,
+            cancels: None,
+            result: None,
+            error: None,
         }
     }
 }
@@ -157,6 +179,22 @@ mod tests {
             );
         }
         assert_eq!(outline("[]").sort, Sort::Batch);
+    }
+
+    #[test]
+    fn a_response_is_told_by_its_id_and_a_notice_by_what_it_takes_back() {
+        let seen = outline(r#"{"jsonrpc":"2.0","id":7,"result":{"a":1}}"#);
+        assert_eq!(seen.sort, Sort::Response(Some("7")));
+        assert_eq!(seen.result, Some(r#"{"a":1}"#));
+        let seen = outline(r#"{"jsonrpc":"2.0","id":null,"error":{"code":1}}"#);
+        assert_eq!(
+            (seen.sort, seen.error),
+            (Sort::Response(None), Some(r#"{"code":1}"#))
+        );
+        let seen = outline(
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#,
+        );
+        assert_eq!(seen.cancels, Some("\"a\""));
     }
 
     #[test]

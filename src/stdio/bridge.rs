@@ -12,8 +12,6 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use hashbrown::HashMap;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -164,18 +162,6 @@ struct Work {
     following: Option<AbortHandle>,
 }
 
-#[derive(Deserialize)]
-struct Cancelled<'a> {
-    #[serde(borrow)]
-    params: CancelledParams<'a>,
-}
-
-#[derive(Deserialize)]
-struct CancelledParams<'a> {
-    #[serde(borrow, rename = "requestId")]
-    request_id: &'a RawValue,
-}
-
 impl Work {
     fn new(carrier: Carrier) -> Self {
         Self {
@@ -235,9 +221,11 @@ impl Work {
             Ok(outline) => Parcel {
                 id: match outline.sort {
                     Sort::Request(id) => Some(Arc::from(id)),
-                    Sort::Notification | Sort::Response | Sort::Batch => None,
+                    Sort::Notification | Sort::Response(_) | Sort::Batch => None,
                 },
                 wants_answer: matches!(outline.sort, Sort::Request(_) | Sort::Batch),
+                uri: outline.uri.as_deref().map(Box::from),
+                cancels: outline.cancels.map(Box::from),
                 modern: outline.is_modern.then(|| modern_fields(&outline)),
                 method: outline.method.as_ref().into(),
                 was_turned_away: false,
@@ -481,10 +469,9 @@ impl Work {
 
     /// Takes a request back that the client does not want any more. True if the box need not be told.
     fn cancel(&mut self, parcel: &Parcel) -> bool {
-        let Ok(cancelled) = serde_json::from_slice::<Cancelled<'_>>(&parcel.line) else {
+        let Some(id) = parcel.cancels.as_deref() else {
             return false;
         };
-        let id = cancelled.params.request_id.get();
         let before = self.waiting.len();
         self.waiting
             .retain(|parcel| parcel.id.as_deref() != Some(id));

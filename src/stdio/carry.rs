@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
@@ -15,6 +14,7 @@ use super::fault::{Fault, with_id};
 use super::lines::as_line;
 use crate::base::backoff::{Backoff, random_unit};
 use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, CALL_TIMEOUT_SECS};
+use crate::mcp::{Outline, Sort};
 
 /// How long a request may be without any answer: what the box allows a tool, and some more.
 const ANSWER_WAIT: Duration = Duration::from_secs(CALL_TIMEOUT_SECS + 15);
@@ -37,6 +37,10 @@ pub(super) struct Parcel {
     pub(super) id: Option<Arc<str>>,
     /// Whether the client waits for something: it is a request, or an array of messages.
     pub(super) wants_answer: bool,
+    /// The resource that it is about.
+    pub(super) uri: Option<Box<str>>,
+    /// The id of the request that it takes back.
+    pub(super) cancels: Option<Box<str>>,
     pub(super) method: Box<str>,
     /// What a modern message needs beyond the usual headers. A legacy one needs its session.
     pub(super) modern: Option<Vec<Field>>,
@@ -118,24 +122,6 @@ pub(super) enum StreamEnd {
     NoSession,
     /// The box has no such stream, or not for this client.
     NotServed,
-}
-
-/// Parts of a message from the box.
-#[derive(Deserialize)]
-struct FromBox<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    method: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-/// The error of a refusal.
-#[derive(Deserialize)]
-struct Refusal {
-    code: i64,
-    message: String,
 }
 
 /// Carries messages between the box and the client.
@@ -238,28 +224,28 @@ impl Carrier {
             Broken::Cut => parcel.lost(),
             Broken::TooLong => Fault::TooLong,
         })?;
-        if body.trim_ascii_start().first() == Some(&b'[') && is_text_of_json(&body) {
-            return Ok(Met::Answer(body));
-        }
-        let message: FromBox<'_> = serde_json::from_slice(&body).map_err(|_| no_box())?;
         if status == 404 && parcel.modern.is_none() && session.is_some() {
             return Ok(Met::NoSession);
         }
-        match (message.id, message.error) {
-            (Some(_), _) => Ok(Met::Answer(body)),
+        let outline = Outline::of(&body).map_err(|_| no_box())?;
+        match (outline.sort, outline.error) {
+            (Sort::Batch | Sort::Response(Some(_)), _) => Ok(Met::Answer(body)),
             // A refusal before the message was read: it gets the id of the request that it answers.
-            (None, Some(error)) => {
-                let refusal: Refusal = serde_json::from_str(error.get()).map_err(|_| no_box())?;
+            (Sort::Response(None), Some(error)) => {
+                let refusal: Value = serde_json::from_str(error).unwrap_or_default();
+                let words = refusal.get("message").and_then(Value::as_str);
+                let words = words.unwrap_or_default().to_owned();
                 if status == 401 {
+                    let code = refusal.get("code").and_then(Value::as_i64);
                     return Err(Fault::Key {
-                        words: refusal.message,
-                        code: refusal.code,
+                        words,
+                        code: code.unwrap_or(401),
                     });
                 }
-                tracing::warn!("The box refused a message: {}", refusal.message);
-                Ok(Met::Answer(with_id(error.get(), parcel.id.as_deref())))
+                tracing::warn!("The box refused a message: {words}");
+                Ok(Met::Answer(with_id(error, parcel.id.as_deref())))
             }
-            (None, None) => Err(no_box()),
+            _ => Err(no_box()),
         }
     }
 
@@ -391,21 +377,15 @@ impl Carrier {
     }
 
     async fn pass_on(&self, message: &[u8]) {
-        if is_text_of_json(message) {
+        if Outline::of(message).is_ok() {
             self.tell(message).await;
         } else {
-            tracing::warn!("The box sent an event that is no JSON; it is left out.");
+            tracing::warn!("The box sent an event that is no message; it is left out.");
         }
     }
 }
 
-fn is_text_of_json(text: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
-}
-
 /// Whether a message is the answer to the request with this id.
 fn answers(message: &[u8], id: &str) -> bool {
-    serde_json::from_slice::<FromBox<'_>>(message).is_ok_and(|message| {
-        message.method.is_none() && message.id.is_some_and(|own| own.get() == id)
-    })
+    Outline::of(message).is_ok_and(|outline| outline.sort == Sort::Response(Some(id)))
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::carry::{Carrier, Met, Parcel, SessionKey};
 use super::fault::Fault;
 use crate::limits::BRIDGE_SUBSCRIPTIONS_MAX;
+use crate::mcp::Outline;
 
 /// A session as the client made it.
 #[derive(Debug, Clone)]
@@ -21,36 +21,14 @@ pub(super) struct Memory {
     /// The client's last `logging/setLevel`.
     level: Option<Parcel>,
     /// The client's `resources/subscribe` for each URI.
-    subscriptions: BTreeMap<String, Parcel>,
-}
-
-/// Parts of messages that sessions are made of.
-#[derive(Deserialize, Default)]
-struct Params {
-    uri: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct WithParams {
-    #[serde(default)]
-    params: Params,
-}
-
-#[derive(Deserialize)]
-struct Opened {
-    result: OpenedResult,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct OpenedResult {
-    protocol_version: String,
+    subscriptions: BTreeMap<Box<str>, Parcel>,
 }
 
 /// The session that an answer to `initialize` opens; `None` when the answer is an error.
 pub(super) fn opened(answer: &[u8], id: Option<&str>) -> Option<SessionKey> {
-    let answer: Opened = serde_json::from_slice(answer).ok()?;
-    SessionKey::new(id, answer.result.protocol_version)
+    let result: Value = serde_json::from_str(Outline::of(answer).ok()?.result?).ok()?;
+    let version = result.get("protocolVersion")?.as_str()?;
+    SessionKey::new(id, version.to_owned())
 }
 
 impl Memory {
@@ -76,16 +54,16 @@ impl Memory {
             "notifications/initialized" => self.initialized = Some(parcel.clone()),
             "logging/setLevel" => self.level = Some(parcel.clone()),
             "resources/subscribe" => {
-                if let Some(uri) = uri_of(&parcel.line)
+                if let Some(uri) = &parcel.uri
                     && (self.subscriptions.len() < BRIDGE_SUBSCRIPTIONS_MAX
-                        || self.subscriptions.contains_key(&uri))
+                        || self.subscriptions.contains_key(uri))
                 {
-                    self.subscriptions.insert(uri, parcel.clone());
+                    self.subscriptions.insert(uri.clone(), parcel.clone());
                 }
             }
             "resources/unsubscribe" => {
-                if let Some(uri) = uri_of(&parcel.line) {
-                    self.subscriptions.remove(&uri);
+                if let Some(uri) = &parcel.uri {
+                    self.subscriptions.remove(uri);
                 }
             }
             _ => {}
@@ -124,8 +102,4 @@ impl Memory {
             carrier.tell(notice.to_string().as_bytes()).await;
         }
     }
-}
-
-fn uri_of(line: &Bytes) -> Option<String> {
-    serde_json::from_slice::<WithParams>(line).ok()?.params.uri
 }

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::bed::{Box, PATIENCE, PROGRAM, Process, run};
+use crate::bed::{Box, Core, PATIENCE, PROGRAM, Place, Process, run, until};
 
 const KEY: &str = "a-key-for-the-host-of-this-test";
 
@@ -99,6 +99,42 @@ async fn a_bridge_carries_answers_and_ends_with_its_input_or_a_signal() {
 }
 
 #[tokio::test]
+async fn without_a_box_the_program_serves_its_host_alone_and_stops_in_order_with_it() {
+    let core = Core::start(&[]).await;
+    let place = Place::of(&core);
+    let mut served = Started::new(&["--config", &place.config(), "--role", "viewer"]);
+    assert_eq!(
+        served.ask(&initialize()).await["result"]["protocolVersion"],
+        "2025-11-25"
+    );
+    let call = |tool: &str, arguments: Value| json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+    let overview = call("qsys_get_overview", json!({}));
+    until("live", async || {
+        let answer = served.ask(&overview).await;
+        match &answer["result"]["structuredContent"]["link"] {
+            link if link == "live" => Ok(()),
+            link => Err(link.to_string()),
+        }
+    })
+    .await;
+    // A viewer does not write.
+    let write = json!({"reason": "a test", "changes": [{"component": "Hall A Gain", "control": "gain", "value": -12}]});
+    let refused = served.ask(&call("qsys_set_controls", write)).await;
+    assert!(refused["error"]["message"].is_string(), "{refused}");
+    drop(served.to.take());
+    assert_eq!(served.code().await, Some(0));
+
+    let mut served = Started::new(&["--config", &place.config()]);
+    let again = served.ask(&initialize()).await;
+    assert!(again["result"].is_object(), "{again}");
+    let pid = served.child.id().unwrap().to_string();
+    let killed = Command::new("kill").args(["-TERM", &pid]).status().await;
+    assert!(killed.unwrap().success());
+    assert_eq!(served.code().await, Some(0), "its input is still open");
+    core.process.stopped().await;
+}
+
+#[tokio::test]
 async fn options_that_cannot_work_say_what_to_do() {
     let missing = "/nonexistent/key";
     for (arguments, code, hint) in [
@@ -112,6 +148,12 @@ async fn options_that_cannot_work_say_what_to_do() {
             &["--url", "https://rack.local", "--fingerprint", "ab"],
             1,
             "64 hexadecimal digits",
+        ),
+        (&[], 2, "--url"),
+        (
+            &["--url", "http://rack.local", "--role", "admin"],
+            2,
+            "--role",
         ),
         (
             &["--url", "http://rack.local", "--key", "two words"],
