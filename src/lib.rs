@@ -45,6 +45,7 @@
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
+//! | one per MCP task | its call of a tool | answers, cancellation, stop | the call's end, or its time is over |
 //!
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a
 //! restart.

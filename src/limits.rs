@@ -397,6 +397,9 @@ pub const STATES_REMEMBERED_MAX: usize = 1_024;
 /// Questions that a call asks at once. More are a fault of the program.
 pub const QUESTIONS_MAX: usize = 8;
 
+/// Seconds after which one call of a session puts no further question. It then fails: its client waits for it all the time.
+pub const ASKING_MAX_SECS: u64 = 900;
+
 /// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
 pub const ROUNDS_MAX: u8 = 8;
 

@@ -22,6 +22,7 @@ mod legacy;
 mod modern;
 mod mrtr;
 mod pages;
+mod pipe_questions;
 mod pipes;
 mod prompts;
 mod resources;

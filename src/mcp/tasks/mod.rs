@@ -41,11 +41,16 @@ pub(super) fn is_known(message: &Message<'_>, revision: Revision) -> bool {
         #[serde(default)]
         extensions: Map<String, Value>,
     }
-    let declared: Option<Declared> = schema::object(message.meta.client_capabilities);
-    revision.has_tasks()
-        && declared
-            .and_then(|declared| declared.extensions.get(EXTENSION).map(Value::is_object))
-            .unwrap_or(false)
+    let capabilities = message.meta.client_capabilities;
+    // Most clients say nothing of it, and need not be read twice. The name may be written with escapes.
+    let says_so = capabilities.is_some_and(|raw| raw.get().contains("tasks"));
+    if !says_so || !revision.has_tasks() {
+        return false;
+    }
+    let declared: Option<Declared> = schema::object(capabilities);
+    declared
+        .and_then(|declared| declared.extensions.get(EXTENSION).map(Value::is_object))
+        .unwrap_or(false)
 }
 
 /// Step 8 of the ladder: the client knows tasks.
@@ -346,4 +351,29 @@ impl Listener for Status {
     }
 
     fn log(&self, _: LogLevel, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_knows_tasks_if_it_says_so_however_it_writes_the_name() {
+        for (extensions, expected) in [
+            (r#"{"io.modelcontextprotocol/tasks":{}}"#, true),
+            (r#"{"io.modelcontextprotocol\/tasks":{"x":1}}"#, true),
+            (r#"{"io.modelcontextprotocol/tasks":true}"#, false),
+            (r#"{"io.modelcontextprotocol/tasksy":{}}"#, false),
+            (r#"["io.modelcontextprotocol/tasks"]"#, false),
+            ("{}", false),
+        ] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"io.modelcontextprotocol/clientCapabilities":{{"extensions":{extensions}}}}}}}}}"#
+            );
+            let message = Message::parse(body.as_bytes()).unwrap();
+            let newest = Revision::SPOKEN[0];
+            assert_eq!(is_known(&message, newest), expected, "{extensions}");
+            assert!(!is_known(&message, Revision::NEWEST_LEGACY));
+        }
+    }
 }

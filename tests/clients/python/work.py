@@ -4,12 +4,16 @@ The clients beside this file leave with a failing code and one sentence on the f
 """
 
 import asyncio
+import json
 import os
 import socket
 import sys
+from urllib.parse import quote
 
 import httpx2
 from mcp import MCPError
+from mcp.client.subscriptions import ResourceUpdated
+from mcp_types import ResourceUpdatedNotification
 
 URL = os.environ["URL"]
 KEY = os.environ["KEY"]
@@ -21,6 +25,11 @@ TOOLS = {
     "qsys_wait_for_change",
 }
 LIVE_SECS = 30
+NEWS_SECS = 10
+
+
+MODERN = "2026-07-28"
+LEGACY = "2025-11-25"
 
 
 class Wrong(Exception):
@@ -104,6 +113,49 @@ async def work(client):
 
     await write(client, component, before)
     return component
+
+
+class Heard:
+    """What came without being asked for; the message handler of an older client."""
+
+    def __init__(self):
+        self.updated = asyncio.Queue()
+
+    async def __call__(self, message):
+        if isinstance(message, ResourceUpdatedNotification):
+            self.updated.put_nowait(str(message.params.uri))
+
+
+async def gain_of(client, uri):
+    contents = (await client.read_resource(uri)).contents
+    check(len(contents) == 1 and contents[0].mime_type == "application/json", f"{uri} is read as {contents}")
+    return json.loads(contents[0].text)["value"]
+
+
+async def watch(client, heard, component):
+    """Hears that a control moved, and reads where it went."""
+    listed = [str(resource.uri) for resource in (await client.list_resources()).resources]
+    check("qsys://overview" in listed, f"not listed: qsys://overview, but {listed}")
+    templates = [template.uri_template for template in (await client.list_resource_templates()).resource_templates]
+    check("qsys://control/{component}/{control}" in templates, f"no template for a control, but {templates}")
+    uri = f"qsys://control/{quote(component)}/gain"
+    before = await gain_of(client, uri)
+    target = before - 1.5
+    if client.protocol_version == MODERN:
+        async with client.listen(resource_subscriptions=[uri]) as subscription:
+            check(list(subscription.honored.resource_subscriptions) == [uri], f"{uri} is not watched, but {subscription.honored}")
+            await write(client, component, target)
+            event = await asyncio.wait_for(anext(aiter(subscription)), NEWS_SECS)
+            check(isinstance(event, ResourceUpdated) and event.uri == uri, f"heard {event} instead of news of {uri}")
+    else:
+        await client.subscribe_resource(uri)
+        await write(client, component, target)
+        told = await asyncio.wait_for(heard.updated.get(), NEWS_SECS)
+        check(told == uri, f"heard of {told}, not of {uri}")
+        await client.unsubscribe_resource(uri)
+    now = await gain_of(client, uri)
+    check(abs(now - target) < 0.01, f"read {now} after hearing of {target}")
+    await write(client, component, before)
 
 
 async def faults(client, component):

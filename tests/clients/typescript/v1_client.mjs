@@ -1,17 +1,33 @@
-// Version 1 of the official TypeScript client, which most hosts embed: over HTTP, and through the bridge as desktop hosts do.
+// Version 1 of the official TypeScript client, which most hosts embed: over HTTP, over HTTP+SSE, and through the bridge as desktop
+// hosts do.
 
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { ResourceUpdatedNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
-import { check, headers, key, program, restart, run, url, work } from './work.mjs';
+import { check, headers, key, program, restart, run, url, watch, work } from './work.mjs';
 
 const REVISION = '2025-11-25';
+const heard = {};
 
 async function connect(transport) {
   const client = new Client({ name: 'v1', version: '1' });
+  client.setNotificationHandler(ResourceUpdatedNotificationSchema, ({ params }) => heard.updated?.(params.uri));
   await client.connect(transport);
   return client;
+}
+
+/** A technician's work, and news of a change. */
+async function workAndWatch(client) {
+  const component = await work(client);
+  const subscribe = async (uri) => {
+    await client.subscribeResource({ uri });
+    return () => client.unsubscribeResource({ uri });
+  };
+  await watch(client, component, subscribe, heard);
+  return component;
 }
 
 async function overHttp() {
@@ -19,7 +35,7 @@ async function overHttp() {
   let transport = open();
   let client = await connect(transport);
   check(transport.protocolVersion === REVISION, `${transport.protocolVersion} was agreed, not ${REVISION}`);
-  const component = await work(client);
+  const component = await workAndWatch(client);
   await restart(client, async (again) => {
     // This client tells its host that the session is gone, and the host connects again.
     const gone = await again().then(() => null, (error) => error);
@@ -28,10 +44,21 @@ async function overHttp() {
     transport = open();
     client = await connect(transport);
   });
-  await work(client);
+  await workAndWatch(client);
   await transport.terminateSession();
   await client.close();
   return `moved ${component}, connected again after a restart`;
+}
+
+async function overSse() {
+  const transport = new SSEClientTransport(new URL(url.replace(/mcp$/, 'sse')), {
+    requestInit: { headers },
+    eventSourceInit: { fetch: (to, init) => fetch(to, { ...init, headers: { ...init.headers, ...headers } }) },
+  });
+  const client = await connect(transport);
+  const component = await workAndWatch(client);
+  await client.close();
+  return `moved ${component}`;
 }
 
 async function throughTheBridge() {
@@ -41,11 +68,15 @@ async function throughTheBridge() {
     env: { RACKHAND_KEY: key },
   });
   const client = await connect(transport);
-  const component = await work(client);
+  const component = await workAndWatch(client);
   await restart(client);
-  await work(client);
+  await workAndWatch(client);
   await client.close();
   return `moved ${component}, and saw nothing of a restart`;
 }
 
-await run('v1_client.mjs', { 'http, 2025-11-25': overHttp, 'stdio, 2025-11-25': throughTheBridge });
+await run('v1_client.mjs', {
+  'http, 2025-11-25': overHttp,
+  'sse, 2025-11-25': overSse,
+  'stdio, 2025-11-25': throughTheBridge,
+});

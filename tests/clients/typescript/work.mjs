@@ -7,6 +7,7 @@ export const headers = { Authorization: `Bearer ${key}` };
 
 const LIVE_SECS = 30;
 const CHANGE_SECS = 20;
+const NEWS_SECS = 10;
 
 /** Ends the client with one sentence. */
 export function check(condition, sentence) {
@@ -83,6 +84,31 @@ export async function work(client) {
   await write(client, component, before);
   check((await read(client, component)) === before, 'it was not put back');
   return component;
+}
+
+/**
+ * Hears that a control moved, and reads where it went. `subscribe` watches a URI and gives back how to stop; `heard` is told what came.
+ */
+export async function watch(client, component, subscribe, heard) {
+  const { resources } = await client.listResources();
+  check(resources.some(({ uri }) => uri === 'qsys://overview'), 'qsys://overview is not listed');
+  const uri = `qsys://control/${encodeURIComponent(component)}/gain`;
+  const value = async () => {
+    const { contents: [content] } = await client.readResource({ uri });
+    return JSON.parse(content.text).value;
+  };
+  const before = await value();
+  const stop = await subscribe(uri);
+  const news = new Promise((done, fail) => {
+    heard.updated = done;
+    setTimeout(() => fail(new Error(`nothing was heard of ${uri}`)), NEWS_SECS * 1000).unref();
+  });
+  await write(client, component, before - 1.5);
+  const told = await news;
+  check(told === uri, `heard of ${told}, not of ${uri}`);
+  check((await value()) === before - 1.5, 'what was read after the news is something else');
+  await stop();
+  await write(client, component, before);
 }
 
 /** Restarts the demo under the hands of the client, which goes on as if nothing had been, or as `recover` says. */
