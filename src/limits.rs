@@ -366,6 +366,10 @@ pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 /// Seconds that a write to a client may stand still. Then the client, which does not read, is cut.
 pub const WRITE_STALL_SECS: u64 = 30;
 
+/// Seconds that what was sent to a client may go without a sign that it arrived. Then the connection is dead: a stream's keep-alive finds
+/// a client that lost its power.
+pub const UNACKNOWLEDGED_SECS: u64 = 60;
+
 /// Seconds that a stream which has to end is given for its last answers. Then it is closed without them.
 pub const LAST_WORDS_SECS: u64 = 1;
 
