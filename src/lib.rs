@@ -42,8 +42,10 @@
 //! | supervisor (`app`) | the join set, phase deadlines | signals, any task's end | all parts are joined |
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
+//! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
+//! | one per MCP task | its call of a tool | answers, cancellation, stop | the call's end, or its time is over |
 //!
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a
 //! restart.
@@ -58,6 +60,7 @@ pub mod docs {
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/link.md")]
+    #![doc = include_str!("docs/mcp.md")]
     #![doc = include_str!("docs/stdio.md")]
     #![doc = include_str!("docs/simulated-core.md")]
 
@@ -72,6 +75,8 @@ pub mod docs {
         include_str!("docs/safety.md"),
         "\n\n",
         include_str!("docs/link.md"),
+        "\n\n",
+        include_str!("docs/mcp.md"),
         "\n\n",
         include_str!("docs/stdio.md"),
         "\n\n",

@@ -296,6 +296,23 @@ pub const LINE_MESSAGES_MAX: usize = 32;
 /// Bytes that wait for the reader of one call. Progress and log lines beyond it are left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
+/// Milliseconds after which a call without an answer gets a stream that its client can take up again should the connection break.
+pub const STREAM_OPENS_AFTER_MS: u64 = 1_000;
+
+/// Milliseconds after which such a client is asked to come back.
+pub const STREAM_RETRY_MS: u64 = 1_000;
+
+/// Streams of one session that are kept to be taken up again. One more pushes the oldest out that is over; if none is, it cannot be
+/// taken up again.
+pub const KEPT_STREAMS_PER_SESSION_MAX: usize = 16;
+
+/// Bytes kept of the streams of one session. More pushes the oldest streams out that are over; what still finds no room is heard once
+/// or not at all.
+pub const KEPT_BYTES_PER_SESSION_MAX: usize = 256 << 10;
+
+/// Bytes kept of the streams of all sessions. More pushes the oldest streams out that are over.
+pub const KEPT_BYTES_MAX: usize = 4 << 20;
+
 /// Messages that wait for the reader of one connection on which everything travels (WebSocket, HTTP+SSE, stdio), answers included. From
 /// half of it on, no more is read from the client; notices and refusals beyond it are left out, or end the connection.
 pub const CONNECTION_LINE_MESSAGES_MAX: usize = 128;
@@ -371,29 +388,36 @@ pub const STATES_REMEMBERED_MAX: usize = 1_024;
 /// Questions that a call asks at once. More are a fault of the program.
 pub const QUESTIONS_MAX: usize = 8;
 
+/// Seconds after which one call of a session puts no further question. It then fails: its client waits for it all the time.
+pub const ASKING_MAX_SECS: u64 = 900;
+
 /// Rounds in which one call asks something. After that it fails: whoever answers does not understand the question.
 pub const ROUNDS_MAX: u8 = 8;
 
 /// Tasks that are kept, running or over. One more is refused as busy.
-pub const TASKS_MAX: usize = 64;
+pub const TASKS_MAX: usize = 256;
 
 /// Of these, tasks of one caller. One more is refused as busy.
-pub const TASKS_PER_CALLER_MAX: usize = 16;
+pub const TASKS_PER_CALLER_MAX: usize = 64;
+
+/// Memory for what tasks were given and what they came to, bytes. A task or an answer that would pass it is refused as busy, and a
+/// result that does fails its task.
+pub const TASKS_BYTES_MAX: usize = 3 << 20;
+
+/// Longest arguments, answers and result of a task, bytes each. Longer ones are refused, and a longer result fails its task.
+pub const TASK_BYTES_MAX: usize = 64 << 10;
 
 /// Seconds for which a task is kept from its beginning on, as its client is told. Then it is forgotten.
-pub const TASK_TTL_SECS: u64 = 3_600;
+pub const TASK_TTL_SECS: u64 = 1_800;
 
 /// Longest time for a task, seconds. Its result is kept at least as long again.
-pub const TASK_RUN_SECS: u64 = 1_800;
+pub const TASK_RUN_SECS: u64 = 900;
 
 /// Seconds that a task waits for an answer. Then it ends without.
-pub const TASK_INPUT_SECS: u64 = 900;
+pub const TASK_INPUT_SECS: u64 = 600;
 
 /// Milliseconds between two looks at a task, as its client is asked to keep.
 pub const TASK_POLL_MS: u64 = 1_000;
-
-/// Longest result of a task, bytes. A task with a longer one fails.
-pub const TASK_RESULT_MAX_BYTES: usize = 64 << 10;
 
 /// Seconds that open connections are given to end when the process stops. Then they are cut.
 pub const DRAIN_TIMEOUT_SECS: u64 = 5;
@@ -440,6 +464,9 @@ const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
+/// Memory of one task beside what it was given and what it came to, bytes: its entry, its questions, and a call that waits.
+const TASK_ENTRY_BYTES: usize = 4 << 10;
+
 /// Memory of one remembered state of a call, bytes.
 const STATE_BYTES: usize = 32;
 
@@ -458,7 +485,8 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
     + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
-    + TASKS_MAX * TASK_RESULT_MAX_BYTES
+    + TASKS_MAX * TASK_ENTRY_BYTES
+    + TASKS_BYTES_MAX
     + STATES_REMEMBERED_MAX * STATE_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.

@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response};
 
 use super::Front;
 use super::body::{Body, BodyFault, BodyLimits, Held};
-use super::lasting::Lasting;
+use super::lasting::{Lasting, Pass};
 use super::reply::{self, Refused};
 use super::route::Route;
 use super::{messages, websocket};
@@ -19,6 +19,7 @@ use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing}
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// What a client takes as an answer.
@@ -110,7 +111,7 @@ async fn post(front: &Front, request: Request<Incoming>, caller: &Caller) -> Ans
         caller,
         accepts_events: accepted.events,
     };
-    Ok(respond(front.server.post(post).await, caller))
+    Ok(respond(front, front.server.post(post).await, caller))
 }
 
 /// Reads a body that has to be JSON.
@@ -154,14 +155,15 @@ fn open_stream(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered 
             "This is an MCP endpoint: clients POST to it. A GET needs `Accept: text/event-stream`.",
         ));
     }
-    let reply = front.server.open_stream(&routing(headers), caller);
-    Ok(respond(reply, caller))
+    let heard = field(headers, &LAST_EVENT_ID).text();
+    let reply = front.server.open_stream(&routing(headers), caller, heard);
+    Ok(respond(front, reply, caller))
 }
 
 fn end_session(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered {
     no_modern(headers)?;
     let reply = front.server.end_session(&routing(headers), caller);
-    Ok(respond(reply, caller))
+    Ok(respond(front, reply, caller))
 }
 
 /// Modern revisions have no stream and no session to end (2026-07-28, Transports).
@@ -173,14 +175,14 @@ fn no_modern(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// A reply of the protocol layer as HTTP carries it.
-pub(super) fn respond(reply: Reply, caller: &Caller) -> Response<Body> {
+pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<Body> {
     let mut response = match reply.body {
         ReplyBody::Empty => reply::empty(reply.status),
         ReplyBody::Json(json) => reply::json(reply.status, Bytes::from(json)),
         ReplyBody::Events(events) if events.is_lasting() => {
             reply::lasting_events(Lasting::Events(events, caller.clone()))
         }
-        ReplyBody::Events(events) => reply::events(events),
+        ReplyBody::Events(events) => reply::events(events, Pass::new(&front.guard, caller.clone())),
     };
     let headers = response.headers_mut();
     if let Some(id) = reply.session

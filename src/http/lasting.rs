@@ -84,7 +84,7 @@ impl Source {
         match self {
             Self::Events(events) => {
                 let event = std::task::ready!(events.poll_next(context));
-                Poll::Ready(event.map(|message| sse::frame(&message)))
+                Poll::Ready(event.map(|event| sse::frame(&event)))
             }
             Self::Messages(messages) => messages.poll_next(context),
         }

@@ -14,7 +14,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::Body;
-use super::lasting::Lasting;
+use super::lasting::{Lasting, Pass};
 use super::route::Route;
 use super::sse::Sse;
 use crate::guard::Scope;
@@ -80,8 +80,9 @@ pub(super) fn empty(status: u16) -> Response<Body> {
     response
 }
 
-pub(super) fn events(stream: EventStream) -> Response<Body> {
-    event_response(Body::Events(Box::new(Sse::new(stream))))
+/// Events of a call.
+pub(super) fn events(stream: EventStream, pass: Pass) -> Response<Body> {
+    event_response(Body::Events(Box::new(Sse::new(stream, pass))))
 }
 
 /// Events on a stream that lasts.

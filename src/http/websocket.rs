@@ -64,7 +64,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
         .map_err(|_| Refusal::plain(400, "The header Sec-WebSocket-Key is wrong."))?;
     let (connection, outgoing) = match front.server.connect(caller.clone()) {
         Ok(connection) => connection,
-        Err(reply) => return Ok(endpoint::respond(reply, caller)),
+        Err(reply) => return Ok(endpoint::respond(front, reply, caller)),
     };
     let opening = Opening {
         connection,

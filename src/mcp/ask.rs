@@ -3,16 +3,18 @@
 //! which.
 
 use std::future::Future;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::error::{Code, Fault};
 use super::revision::Revision;
 use super::seal::Bond;
 use super::{Request, Server, schema};
-use crate::limits::{QUESTIONS_MAX, REQUEST_STATE_MAX_BYTES, ROUNDS_MAX};
+use crate::limits::{ASKING_MAX_SECS, QUESTIONS_MAX, REQUEST_STATE_MAX_BYTES, ROUNDS_MAX};
 use crate::service::{Abilities, Ask, FaultCode, Question, QuestionKind, Said, Step, ToolFault};
 
 /// What is called.
@@ -49,6 +51,7 @@ where
     F: Future<Output = Result<Step<T>, ToolFault>>,
 {
     let asks_on_stream = request.revision.has_server_requests();
+    let until = Instant::now() + Duration::from_secs(ASKING_MAX_SECS);
     let (mut said, mut round) = if asks_on_stream {
         (Said::default(), 0)
     } else {
@@ -69,7 +72,7 @@ where
         if !asks_on_stream {
             return question(server, request, subject, &ask, round).map(Ended::Asks);
         }
-        match answers(request, &ask).await {
+        match answers(request, &ask, until).await {
             Ok(answers) => {
                 said = Said {
                     answers,
@@ -231,7 +234,11 @@ impl Subject<'_> {
 // Older clients
 
 /// Puts the questions to an older client, one after the other. An answer that is none is left out, and the call may ask again.
-async fn answers(request: &Request<'_>, ask: &Ask) -> Result<Map<String, Value>, ToolFault> {
+async fn answers(
+    request: &Request<'_>,
+    ask: &Ask,
+    until: Instant,
+) -> Result<Map<String, Value>, ToolFault> {
     if let Some(question) = ask
         .questions
         .iter()
@@ -244,6 +251,9 @@ async fn answers(request: &Request<'_>, ask: &Ask) -> Result<Map<String, Value>,
     }
     let mut answers = Map::new();
     for question in &ask.questions {
+        if Instant::now() >= until {
+            return Err(not_answered("The answers took too long, all in all."));
+        }
         let params = in_words_of(request.revision, question);
         let answer = request
             .outlet

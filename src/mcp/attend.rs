@@ -5,21 +5,23 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{Code, Fault};
 use super::line::Line;
 use super::outlet::{Hears, Outlet};
 use super::peer::{Peer, Running};
 use super::places::Place;
+use super::replay::Track;
 use super::schema::{Message, Method};
-use super::stream::EventStream;
+use super::stream::{Addressee, EventStream, Hearing, Playing};
 use super::{Heading, Post, Reply, Request, Revision, Server, batch};
 use crate::base::shutdown::Stop;
 use crate::guard::Caller;
+use crate::limits::STREAM_OPENS_AFTER_MS;
 use crate::service::Abilities;
 
 /// What came of a request.
@@ -81,6 +83,25 @@ impl Work {
         match self {
             Self::One(heading, _) => heading.revision,
             Self::Batch(peer) => peer.revision(),
+        }
+    }
+
+    fn whose(&self) -> Addressee {
+        let id = match self {
+            Self::One(heading, _) => Some(heading.id.as_ref().into()),
+            Self::Batch(_) => None,
+        };
+        Addressee {
+            id,
+            is_modern: self.revision().is_modern(),
+        }
+    }
+
+    /// The session by which the stream can be taken up again, if it can.
+    fn resumable(&self) -> Option<Arc<Peer>> {
+        match self {
+            Self::One(heading, _) if heading.revision.resumes_streams() => heading.peer.clone(),
+            Self::One(..) | Self::Batch(_) => None,
         }
     }
 
@@ -201,6 +222,9 @@ impl Drop for UnderWay {
 /// Carries an errand out and replies in the form that fits.
 pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand) -> Reply {
     let survives = !errand.work.revision().cancels_on_disconnect();
+    let whose = errand.work.whose();
+    let resumable = errand.work.resumable().filter(|_| post.accepts_events);
+    let mut patience = None;
     let line = post.accepts_events.then(Arc::<Line>::default);
     let outlet = line.as_ref().map_or_else(Outlet::default, |line| {
         errand.work.outlet(line, &server.closing)
@@ -214,45 +238,90 @@ pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand)
         if let Poll::Ready(outcome) = under_way.poll(context) {
             return Poll::Ready(Some(outcome));
         }
+        if resumable.is_some() {
+            // A stream that can be taken up again is of use from its opening event on, so a long silence does not come before it.
+            let patience = patience.get_or_insert_with(|| {
+                let limit = Duration::from_millis(STREAM_OPENS_AFTER_MS);
+                Box::pin(tokio::time::sleep(limit))
+            });
+            if patience.as_mut().poll(context).is_ready() {
+                return Poll::Ready(None);
+            }
+        }
         match &line {
             Some(line) => line.poll_readable(context).map(|()| None),
             None => Poll::Pending,
         }
     });
-    match (first.await, line) {
-        (Some(outcome), Some(line)) if !line.is_empty() => {
-            line.close(outcome.into_message());
-            Reply::events(EventStream::of_call(line, None))
-        }
-        (Some(outcome), _) => outcome.into_reply(post.accepts_events),
-        (None, line) => {
-            let line = line.unwrap_or_default();
-            let task = go_on(server, &line, under_way.run.take());
-            let cancels = (!survives).then(|| AbortOnDropHandle::new(task));
-            Reply::events(EventStream::of_call(line, cancels))
-        }
+    let (outcome, line) = match (first.await, line) {
+        (outcome, Some(line)) if outcome.is_none() || !line.is_empty() => (outcome, line),
+        (Some(outcome), _) => return outcome.into_reply(post.accepts_events),
+        // Without a line there is only an outcome to wait for.
+        (None, line) => (None, line.unwrap_or_default()),
+    };
+    let run = under_way.run.take();
+    if let Some(peer) = resumable
+        && let Some((track, reader)) = peer.open_track(&server.shelf, whose.clone())
+    {
+        let run = run
+            .unwrap_or_else(|| Box::pin(std::future::ready(outcome.unwrap_or(Outcome::Nothing))));
+        let task = server.watched(record(run, line, Arc::clone(&track)));
+        track.is_of(server.calls.spawn(task).abort_handle());
+        return Reply::events(EventStream::of_track(Playing::new(track, reader)));
     }
+    let task = if let Some(run) = run {
+        let task = server.watched(close(run, Arc::clone(&line)));
+        Some(server.calls.spawn(task).abort_handle())
+    } else {
+        line.close(outcome.and_then(Outcome::into_message));
+        None
+    };
+    Reply::events(EventStream::of_call(Hearing {
+        line,
+        task,
+        cancels: !survives,
+        whose,
+    }))
 }
 
-/// Lets the errand go on as a task that puts its outcome on the line.
-fn go_on(
-    server: &Arc<Server>,
-    line: &Arc<Line>,
-    run: Option<BoxFuture<'static, Outcome>>,
-) -> tokio::task::JoinHandle<()> {
+/// Lets an errand go on as a task that puts its outcome on the line.
+fn close(run: BoxFuture<'static, Outcome>, line: Arc<Line>) -> impl Future<Output = ()> {
     struct ClosesWhenDropped(Arc<Line>);
     impl Drop for ClosesWhenDropped {
         fn drop(&mut self) {
             self.0.close(None);
         }
     }
-    let line = ClosesWhenDropped(Arc::clone(line));
-    let work = async move {
-        if let Some(run) = run {
-            line.0.close(run.await.into_message());
+    let line = ClosesWhenDropped(line);
+    async move {
+        line.0.close(run.await.into_message());
+    }
+}
+
+/// Lets an errand go on as a task that records what it says and its outcome.
+fn record(
+    mut run: BoxFuture<'static, Outcome>,
+    line: Arc<Line>,
+    track: Arc<Track>,
+) -> impl Future<Output = ()> {
+    struct FinishesWhenDropped(Arc<Track>);
+    impl Drop for FinishesWhenDropped {
+        fn drop(&mut self) {
+            self.0.finish(None);
         }
-    };
-    server.calls.spawn(server.watched(work))
+    }
+    let track = FinishesWhenDropped(track);
+    async move {
+        let outcome = poll_fn(|context| {
+            let outcome = run.as_mut().poll(context);
+            while let Poll::Ready(Some(message)) = line.poll_next(context) {
+                track.0.record(message);
+            }
+            outcome
+        });
+        let last = outcome.await.into_message();
+        track.0.finish(last);
+    }
 }
 
 impl Server {

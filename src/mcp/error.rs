@@ -198,6 +198,15 @@ impl Fault {
         }
     }
 
+    /// The key ended while the call was under way.
+    pub(super) fn revoked(is_modern: bool) -> Self {
+        let version = is_modern.then_some(Revision::SPOKEN[0].as_str());
+        Self::new(
+            Code::of_refusal(401, version),
+            "The API key has ended, and this call with it.",
+        )
+    }
+
     /// Too much of something at once.
     pub(super) fn busy(status: u16, message: &str, is_modern: bool) -> Self {
         let version = is_modern.then_some(Revision::SPOKEN[0].as_str());

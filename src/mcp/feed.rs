@@ -96,6 +96,8 @@ pub(super) struct State {
     has_closed: bool,
     /// Number of the reader whose feed it is now.
     reader: u32,
+    /// Events that had ids.
+    count: u64,
 }
 
 /// Something that was subscribed to.
@@ -163,6 +165,13 @@ impl Feed {
     /// Whether the request with this id opened it.
     pub(super) fn is_of(&self, id: &str) -> bool {
         matches!(&self.form, Form::Listen(own, _) if **own == *id)
+    }
+
+    /// The number of the next event with an id.
+    pub(super) fn count(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.count += 1;
+        state.count
     }
 
     /// Ends the feed in good order.

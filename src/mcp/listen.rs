@@ -156,21 +156,33 @@ impl Server {
         }))
     }
 
-    /// The stream of a session (GET). A second one replaces the first.
+    /// The stream of a session (GET), a second one replacing the first; or the stream of a call, taken up again behind the event with the
+    /// id `heard`, where the revision has that.
     #[must_use]
-    pub fn open_stream(&self, routing: &Routing<'_>, caller: &Caller) -> Reply {
+    pub fn open_stream(
+        &self,
+        routing: &Routing<'_>,
+        caller: &Caller,
+        heard: Option<&str>,
+    ) -> Reply {
         let opened = self.session(routing, caller).and_then(|(id, peer)| {
             let place = self
                 .streams
                 .take(&caller.name, 0)
                 .map_err(|full| full.fault("event streams open", false))?;
+            let resumes = peer.revision().resumes_streams();
+            if resumes && let Some(heard) = heard.filter(|heard| !EventStream::is_of_session(heard))
+            {
+                let stream = EventStream::resumed(peer.ring().as_deref(), heard, place);
+                return Ok(Reply::events(stream));
+            }
             let feed = peer.feed(&self.hub, &caller.name, || self.registry.generations());
             self.sessions.lock().stream(id);
             let session = OfSession {
                 sessions: Arc::clone(&self.sessions),
                 id,
             };
-            let reading = Reading::new(feed, Some(session), Some(place));
+            let reading = Reading::new(feed, Some(session), Some(place)).numbered(resumes);
             Ok(Reply::events(EventStream::of_feed(reading)))
         });
         opened.unwrap_or_else(|fault| Reply::fault(&fault, None))

@@ -23,6 +23,7 @@ mod param_headers;
 mod peer;
 mod places;
 mod prompts;
+mod replay;
 mod reply;
 mod resources;
 mod revision;
@@ -54,7 +55,7 @@ pub use reply::{Post, Reply, ReplyBody};
 pub use revision::Revision;
 pub use schema::Method;
 pub use session::SessionId;
-pub use stream::EventStream;
+pub use stream::{Event, EventId, EventStream};
 
 use self::answer::Answer;
 use self::attend::Work;
@@ -66,6 +67,7 @@ use self::outlet::{Hears, Outlet, Threshold};
 use self::param_headers::DeclaredHeaders;
 use self::peer::Peer;
 use self::places::{Capacity, Places};
+use self::replay::Shelf;
 use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
@@ -150,6 +152,8 @@ pub struct Server {
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
+    /// What is kept of streams that can be taken up again.
+    shelf: Arc<Shelf>,
     streams: Arc<Places>,
     attended: Arc<Places>,
     /// Cancelled when all streams shall end.
@@ -186,6 +190,7 @@ impl Server {
             tasks,
             sessions: Arc::default(),
             hub,
+            shelf: Arc::default(),
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
                 per_caller: STREAMS_PER_CALLER_MAX,

@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 use super::feed::{Feed, Form, Lists};
 use super::hub::Hub;
 use super::outlet::{AskFault, Threshold};
+use super::replay::{Ring, Shelf, Track};
 use super::revision::Revision;
 use super::schema::{self, Response};
+use super::stream::Addressee;
 use crate::base::shutdown::Stop;
 use crate::limits::{ASKS_PER_SESSION_MAX, RUNNING_PER_SESSION_MAX};
 use crate::service::{Abilities, Generations};
@@ -40,6 +42,8 @@ struct Book {
     running: Vec<(Box<str>, Stop)>,
     /// What it hears of changes, from the first time on that it wants to hear.
     feed: Option<Arc<Feed>>,
+    /// What is kept of its streams.
+    ring: Option<Arc<Ring>>,
     is_closed: bool,
 }
 
@@ -165,14 +169,36 @@ impl Peer {
         feed
     }
 
+    /// What is kept of its streams, if anything is.
+    pub(super) fn ring(&self) -> Option<Arc<Ring>> {
+        self.book.lock().ring.clone()
+    }
+
+    /// Opens a track of a stream, in the hands of its first reader, if there is room for one more.
+    pub(super) fn open_track(
+        &self,
+        all: &Arc<Shelf>,
+        whose: Addressee,
+    ) -> Option<(Arc<Track>, u32)> {
+        let ring = {
+            let mut book = self.book.lock();
+            if book.is_closed {
+                return None;
+            }
+            Arc::clone(book.ring.get_or_insert_with(|| Ring::new(all)))
+        };
+        ring.open(whose)
+    }
+
     /// Ends what hangs on the session: its stream, and the questions to its client.
     pub(super) fn close(&self) {
-        let (feed, pending) = {
+        let (feed, ring, pending) = {
             let mut book = self.book.lock();
             book.is_closed = true;
-            (book.feed.take(), std::mem::take(&mut book.pending))
+            let pending = std::mem::take(&mut book.pending);
+            (book.feed.take(), book.ring.take(), pending)
         };
-        drop(pending);
+        drop((ring, pending));
         if let Some(feed) = feed {
             feed.end();
         }

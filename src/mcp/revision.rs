@@ -210,6 +210,13 @@ impl Revision {
         self >= Self::R2025_03_26
     }
 
+    /// Whether the stream of a call can be taken up again where it broke. Clients of the revision before fail on the event without data
+    /// that this needs, and later ones have no such thing (2025-11-25, Transports; 2026-07-28, changelog).
+    #[must_use]
+    pub fn resumes_streams(self) -> bool {
+        self == Self::R2025_11_25
+    }
+
     /// Whether one body may hold an array of messages.
     #[must_use]
     pub fn has_batches(self) -> bool {

@@ -264,8 +264,12 @@ impl Client {
             serde_json::from_str(&reply.body).unwrap_or_else(|fault| panic!("{fault}: {reply:?}"));
         let result = &answer["result"];
         assert!(result.is_object(), "{reply:?}");
-        let structured = result["structuredContent"].clone();
         let said = result["content"][0]["text"].as_str().unwrap_or_default();
+        let structured = match result.get("structuredContent") {
+            Some(structured) => structured.clone(),
+            // An older name answers with JSON in text.
+            None => serde_json::from_str(said).unwrap_or_default(),
+        };
         assert!(!said.is_empty());
         assert!(
             !said.contains(|c: char| c.is_control() && c != '\n'),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
-use rackhand::guard::{Guard, KeySource, NewKey, Role, Scope, key};
+use rackhand::guard::{Guard, KeyFile, KeySource, NewKey, Role, Scope, key};
 use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::service::Service;
@@ -61,19 +61,6 @@ impl Bed {
     }
 
     pub(crate) fn serving(more: &[Arc<dyn Service>], limits: Limits, page: usize) -> Self {
-        let knobs = Arc::new(Knobs::default());
-        let mut services: Vec<Arc<dyn Service>> = vec![Arc::new(Fixture::new(Arc::clone(&knobs)))];
-        services.extend_from_slice(more);
-        let info = ServerInfo {
-            name: "rackhand",
-            title: "rackhand".to_owned(),
-            version: "0.1.0",
-            instructions: "Read before you write.".to_owned(),
-        };
-        let server = Arc::new(Server::new(&services, info).unwrap().with_page(page));
-        let stop = Stop::new();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Arc::clone(&server).keep(stop.clone()).map(drop));
         let mut keys = HashMap::new();
         let mut records = Vec::new();
         let roles = Role::ALL.map(|role| (role.as_str(), role, None));
@@ -89,7 +76,39 @@ impl Bed {
             };
             records.push((new, secret));
         }
-        let guard = Arc::new(Guard::new(KeySource::memory(&records)).unwrap());
+        let guard = Guard::new(KeySource::memory(&records)).unwrap();
+        Self::behind(guard, keys, more, limits, page)
+    }
+
+    /// A bed whose keys stand in a file, which is watched. Needs real time.
+    pub(crate) fn with_keys(file: KeyFile) -> Self {
+        let guard = Guard::new(KeySource::File(file)).unwrap();
+        Self::behind(guard, HashMap::new(), &[], Limits::default(), 50)
+    }
+
+    fn behind(
+        guard: Guard,
+        keys: HashMap<&'static str, Secret>,
+        more: &[Arc<dyn Service>],
+        limits: Limits,
+        page: usize,
+    ) -> Self {
+        let knobs = Arc::new(Knobs::default());
+        let mut services: Vec<Arc<dyn Service>> = vec![Arc::new(Fixture::new(Arc::clone(&knobs)))];
+        services.extend_from_slice(more);
+        let info = ServerInfo {
+            name: "rackhand",
+            title: "rackhand".to_owned(),
+            version: "0.1.0",
+            instructions: "Read before you write.".to_owned(),
+        };
+        let server = Arc::new(Server::new(&services, info).unwrap().with_page(page));
+        let stop = Stop::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&server).keep(stop.clone()).map(drop));
+        let guard = Arc::new(guard);
+        let watching = Arc::clone(&guard).watch(stop.clone());
+        tasks.spawn(watching.map(drop));
         let origins = OriginRules::new([], ["https://panel.example".to_owned()]);
         let front = Front::new(
             Arc::clone(&server),
@@ -362,12 +381,12 @@ impl Client {
         }
     }
 
-    /// The next message on a stream, comments and events without data passed over; `None` at its end.
+    /// The next message on a stream, comments and events without a message passed over; `None` at its end.
     pub(crate) async fn event(&mut self) -> Option<Value> {
         loop {
             let chunk = self.chunk().await?;
             let data = chunk.lines().find_map(|line| line.strip_prefix("data: "));
-            if let Some(data) = data.filter(|data| !data.is_empty()) {
+            if let Some(data) = data.filter(|data| data.starts_with(['{', '['])) {
                 return Some(serde_json::from_str(data).unwrap());
             }
         }

@@ -226,6 +226,8 @@ async fn a_session_has_one_stream_and_the_second_replaces_the_first() {
             (head.status, head.header("content-type")),
             (200, "text/event-stream")
         );
+        let opening = stream.chunk().await.unwrap();
+        assert!(opening.starts_with("id: 0-"), "{opening}");
         assert_eq!(stream.chunk().await.unwrap(), ":\n\n");
         stream
     };

@@ -492,6 +492,35 @@ async fn an_older_client_that_answers_nothing_useful_is_told_so_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_whose_answers_drag_on_is_asked_no_more() {
+    let (mut bed, _) = bed();
+    let mut client = bed.client();
+    client.initialize_with("2025-11-25", able()).await;
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "asker_forever", "arguments": {}}});
+    client.send("POST", "/mcp", &[], &body.to_string()).await;
+    client.receive_head().await;
+    let mut questions = 0;
+    let answer = loop {
+        let message = client.event().await.unwrap();
+        if message.get("method").is_none() {
+            break message;
+        }
+        questions += 1;
+        tokio::time::sleep(Duration::from_secs(239)).await;
+        let reply =
+            json!({"jsonrpc": "2.0", "id": message["id"], "result": accept(&json!({"more": "x"}))});
+        let mut sibling = bed.sibling(&client);
+        assert_eq!(sibling.post(&[], &reply.to_string()).await.status, 202);
+    };
+    assert_eq!(questions, 4, "and not as many as there are rounds");
+    assert_eq!(
+        answer["result"]["structuredContent"]["code"],
+        "NOT_ANSWERED"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_of_the_modern_way_is_taken_from_an_older_client() {
     let (mut bed, service) = bed();
     let mut client = bed.client();

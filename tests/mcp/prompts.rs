@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, modern, refs};
 use crate::shelf::Shelf;
 
 fn bed() -> Bed {
@@ -105,6 +105,25 @@ async fn a_prompt_that_cannot_be_had_is_an_error_that_says_why() {
     let response = bed.client().modern("prompts/get", params).await;
     assert_eq!(response.code(), (200, -32603));
     assert_eq!(response.json()["error"]["data"]["code"], "LINK_DOWN");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_header_names_the_prompt_or_the_resource() {
+    let mut bed = bed();
+    let mut client = bed.client();
+    for (method, params) in [
+        ("prompts/get", json!({"name": "shelf_tidy"})),
+        ("resources/read", json!({"uri": "shelf://catalogue"})),
+    ] {
+        let (headers, body) = modern(method, params);
+        assert_eq!(headers[2].0, "Mcp-Name");
+        for name in ["", "wrong"] {
+            let mut extra = refs(&headers[..2]);
+            extra.push(("mcp-name", name));
+            let response = client.post(&extra, &body.to_string()).await;
+            assert_eq!(response.code(), (400, -32020), "{method} {name}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

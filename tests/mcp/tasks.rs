@@ -82,7 +82,7 @@ async fn a_call_that_takes_long_goes_on_as_a_task_with_its_result_inside() {
     assert_eq!(task["result"]["content"][0]["text"], "slept");
     assert_eq!(task["result"]["isError"], false);
     assert!(task["result"].get("_meta").is_none());
-    tokio::time::sleep(Duration::from_secs(3_500)).await;
+    tokio::time::sleep(Duration::from_secs(1_700)).await;
     let mut client = bed.client();
     assert_eq!(
         look(&mut client, id).await["status"],
@@ -248,7 +248,7 @@ async fn every_question_of_a_task_has_a_new_name_and_questions_come_to_an_end() 
     assert_eq!(last["result"]["structuredContent"]["code"], "NOT_ANSWERED");
     let id = begin(&mut client, "job_confirm", json!({})).await;
     stands(&mut client, &id, "input_required").await;
-    tokio::time::sleep(Duration::from_secs(901)).await;
+    tokio::time::sleep(Duration::from_secs(601)).await;
     let mut client = bed.client();
     let task = stands(&mut client, &id, "completed").await;
     assert_eq!(task["result"]["structuredContent"]["code"], "NOT_ANSWERED");
@@ -347,7 +347,7 @@ async fn a_task_is_nobody_elses() {
 async fn one_caller_has_so_many_tasks_and_no_more() {
     let (mut bed, _) = bed();
     let mut client = bed.client();
-    for _ in 0..16 {
+    for _ in 0..64 {
         begin(&mut client, "job_confirm", json!({})).await;
     }
     let refused = call(&mut client, "job_confirm", json!({})).await;

@@ -19,7 +19,7 @@ use super::revision::Revision;
 use super::schema::Message;
 use super::{Request, Server, ask, call, schema};
 use crate::guard::Caller;
-use crate::limits::{ROUNDS_MAX, TASK_INPUT_SECS, TASK_RESULT_MAX_BYTES, TASK_RUN_SECS};
+use crate::limits::{ROUNDS_MAX, TASK_BYTES_MAX, TASK_INPUT_SECS, TASK_RUN_SECS};
 use crate::service::{
     Abilities, Ask, Effect, FaultCode, Listener, LogLevel, Said, Step, TaskMode, Tool, ToolAnswer,
     ToolCall, ToolFault, Voice,
@@ -31,6 +31,9 @@ pub(super) const EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// Longest message about how a task stands, characters.
 const MESSAGE_MAX: usize = 200;
 
+/// How many times longer JSON is once it is read, with small parts.
+const SPREAD: usize = 8;
+
 /// Whether the client of this request knows tasks: it says so with each.
 pub(super) fn is_known(message: &Message<'_>, revision: Revision) -> bool {
     #[derive(Deserialize)]
@@ -38,11 +41,16 @@ pub(super) fn is_known(message: &Message<'_>, revision: Revision) -> bool {
         #[serde(default)]
         extensions: Map<String, Value>,
     }
-    let declared: Option<Declared> = schema::object(message.meta.client_capabilities);
-    revision.has_tasks()
-        && declared
-            .and_then(|declared| declared.extensions.get(EXTENSION).map(Value::is_object))
-            .unwrap_or(false)
+    let capabilities = message.meta.client_capabilities;
+    // Most clients say nothing of it, and need not be read twice. The name may be written with escapes.
+    let says_so = capabilities.is_some_and(|raw| raw.get().contains("tasks"));
+    if !says_so || !revision.has_tasks() {
+        return false;
+    }
+    let declared: Option<Declared> = schema::object(capabilities);
+    declared
+        .and_then(|declared| declared.extensions.get(EXTENSION).map(Value::is_object))
+        .unwrap_or(false)
 }
 
 /// Step 8 of the ladder: the client knows tasks.
@@ -68,12 +76,21 @@ pub(super) fn get(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fau
 /// `tasks/update`: answers to what a task asks. Those that answer nothing are ignored.
 pub(super) fn update(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     let id = named(request)?;
-    let answers: Map<String, Value> = schema::object(request.message.params.input_responses)
-        .ok_or_else(|| Fault::params("`inputResponses` must be an object."))?;
+    let raw = request.message.params.input_responses;
+    let answers: Map<String, Value> =
+        schema::object(raw).ok_or_else(|| Fault::params("`inputResponses` must be an object."))?;
+    let bytes = raw.map_or(0, |raw| raw.get().len());
+    if bytes > TASK_BYTES_MAX {
+        return Err(Fault::params("The answers are too long."));
+    }
     let caller = &request.caller.name;
-    let updated = server.tasks.update(id, caller, answers, Instant::now());
-    if updated.ok_or_else(unknown)? {
-        server.hub.task_changed(&id.to_string());
+    let updated = server
+        .tasks
+        .update(id, caller, (answers, bytes * SPREAD), Instant::now());
+    match updated.ok_or_else(unknown)? {
+        Ok(true) => server.hub.task_changed(&id.to_string()),
+        Ok(false) => {}
+        Err(_) => return Err(Fault::busy(503, "There is no room for the answers.", true)),
     }
     Ok(server.nothing(request))
 }
@@ -115,7 +132,17 @@ pub(super) fn create(
     job: Job,
 ) -> Result<Vec<u8>, ToolFault> {
     let caller = &request.caller.name;
-    let handle = server.tasks.create(caller, Instant::now());
+    let params = &request.message.params;
+    let given = [params.arguments, params.input_responses];
+    let bytes: usize = given.iter().flatten().map(|raw| raw.get().len()).sum();
+    if bytes > TASK_BYTES_MAX {
+        return Err(ToolFault::new(
+            FaultCode::LimitExceeded,
+            "The arguments are too long for a task.",
+            "Ask for less at once.",
+        ));
+    }
+    let handle = server.tasks.create(caller, bytes * SPREAD, Instant::now());
     let handle = handle.map_err(|full| {
         let problem = match full {
             Full::Tasks => "There are too many tasks already; this one was not begun.",
@@ -269,7 +296,7 @@ impl Worker {
         let mut answer = Answer::inner(self.revision, call::expected(outcome));
         call::write(&mut answer, outcome, self.revision);
         let json = String::from_utf8(answer.end()).ok();
-        json.filter(|json| json.len() <= TASK_RESULT_MAX_BYTES)
+        json.filter(|json| json.len() <= TASK_BYTES_MAX)
             .and_then(|json| RawValue::from_string(json).ok())
             .map_or_else(
                 || {
@@ -324,4 +351,29 @@ impl Listener for Status {
     }
 
     fn log(&self, _: LogLevel, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_knows_tasks_if_it_says_so_however_it_writes_the_name() {
+        for (extensions, expected) in [
+            (r#"{"io.modelcontextprotocol/tasks":{}}"#, true),
+            (r#"{"io.modelcontextprotocol\/tasks":{"x":1}}"#, true),
+            (r#"{"io.modelcontextprotocol/tasks":true}"#, false),
+            (r#"{"io.modelcontextprotocol/tasksy":{}}"#, false),
+            (r#"["io.modelcontextprotocol/tasks"]"#, false),
+            ("{}", false),
+        ] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"_meta":{{"io.modelcontextprotocol/clientCapabilities":{{"extensions":{extensions}}}}}}}}}"#
+            );
+            let message = Message::parse(body.as_bytes()).unwrap();
+            let newest = Revision::SPOKEN[0];
+            assert_eq!(is_known(&message, newest), expected, "{extensions}");
+            assert!(!is_known(&message, Revision::NEWEST_LEGACY));
+        }
+    }
 }

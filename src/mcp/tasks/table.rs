@@ -15,10 +15,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::super::ask;
+use super::super::error::{Code, Fault};
 use super::super::hub::TaskSource;
 use crate::base::clock::UnixMillis;
 use crate::base::shutdown::Stop;
-use crate::limits::{TASK_POLL_MS, TASK_TTL_SECS, TASKS_MAX, TASKS_PER_CALLER_MAX};
+use crate::limits::{
+    TASK_POLL_MS, TASK_TTL_SECS, TASKS_BYTES_MAX, TASKS_MAX, TASKS_PER_CALLER_MAX,
+};
 use crate::service::{Question, QuestionKind};
 
 const TTL: Duration = Duration::from_secs(TASK_TTL_SECS);
@@ -48,10 +51,10 @@ impl fmt::Display for TaskId {
     }
 }
 
-/// Why no task can be made.
+/// Why no task can be made, or nothing be added to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Full {
-    /// There are too many.
+    /// There are too many, or they take too much memory.
     Tasks,
     /// The system has no randomness.
     NoName,
@@ -101,6 +104,8 @@ struct Task {
     expires: Instant,
     status: Status,
     message: String,
+    /// Memory that counts against [`TASKS_BYTES_MAX`].
+    bytes: usize,
     /// Cancelled when the client takes the task back.
     stop: Stop,
     /// Told when nothing is open any more.
@@ -119,7 +124,39 @@ pub(super) struct Handle {
 
 /// All tasks.
 #[derive(Debug, Default)]
-pub(in crate::mcp) struct Table(Mutex<HashMap<TaskId, Task>>);
+pub(in crate::mcp) struct Table(Mutex<Entries>);
+
+#[derive(Debug, Default)]
+struct Entries {
+    tasks: HashMap<TaskId, Task>,
+    /// The sum of [`Task::bytes`].
+    bytes: usize,
+}
+
+impl Entries {
+    /// Lets a task take so much memory from now on, if there is so much.
+    fn resize(&mut self, id: TaskId, bytes: usize) -> Result<&mut Task, Full> {
+        let task = self.tasks.get_mut(&id).ok_or(Full::Tasks)?;
+        let others = self.bytes.saturating_sub(task.bytes);
+        if bytes > task.bytes && others + bytes > TASKS_BYTES_MAX {
+            return Err(Full::Tasks);
+        }
+        self.bytes = others + bytes;
+        task.bytes = bytes;
+        Ok(task)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let Self { tasks, bytes } = self;
+        tasks.retain(|_, task| {
+            let is_kept = task.expires > now;
+            if !is_kept {
+                *bytes = bytes.saturating_sub(task.bytes);
+            }
+            is_kept
+        });
+    }
+}
 
 /// A task as clients see it.
 #[derive(Serialize)]
@@ -209,13 +246,20 @@ impl Inputs {
 }
 
 impl Table {
-    /// Makes a task that works. It is kept for [`TASK_TTL_SECS`], come what may.
-    pub(super) fn create(&self, owner: &Arc<str>, now: Instant) -> Result<Handle, Full> {
+    /// Makes a task that works on so many bytes. It is kept for [`TASK_TTL_SECS`], come what may.
+    pub(super) fn create(
+        &self,
+        owner: &Arc<str>,
+        bytes: usize,
+        now: Instant,
+    ) -> Result<Handle, Full> {
         let id = TaskId::random().map_err(|_| Full::NoName)?;
-        let mut tasks = self.0.lock();
-        tasks.retain(|_, task| task.expires > now);
-        let own = tasks.values().filter(|task| task.owner == *owner).count();
-        if tasks.len() >= TASKS_MAX || own >= TASKS_PER_CALLER_MAX {
+        let mut entries = self.0.lock();
+        entries.expire(now);
+        let all = entries.tasks.values();
+        let own = all.filter(|task| task.owner == *owner).count();
+        let is_full = entries.tasks.len() >= TASKS_MAX || own >= TASKS_PER_CALLER_MAX;
+        if is_full || entries.bytes + bytes > TASKS_BYTES_MAX {
             return Err(Full::Tasks);
         }
         let wall = UnixMillis::now();
@@ -226,6 +270,7 @@ impl Table {
             expires: now + TTL,
             status: Status::Working,
             message: String::new(),
+            bytes,
             stop: Stop::new(),
             is_answered: Arc::default(),
         };
@@ -234,7 +279,8 @@ impl Table {
             stop: task.stop.clone(),
             is_answered: Arc::clone(&task.is_answered),
         };
-        tasks.insert(id, task);
+        entries.bytes += bytes;
+        entries.tasks.insert(id, task);
         Ok(handle)
     }
 
@@ -248,29 +294,40 @@ impl Table {
         self.with(id, owner, now, |task| task.show(id, false))
     }
 
-    /// Takes answers of this caller. `None` if the task is none of theirs; else whether the task stands otherwise now.
+    /// Takes answers of this caller, so many bytes of them. `None` if the task is none of theirs; else whether it stands otherwise now.
     pub(super) fn update(
         &self,
         id: TaskId,
         owner: &str,
-        answers: Map<String, Value>,
+        (answers, bytes): (Map<String, Value>, usize),
         now: Instant,
-    ) -> Option<bool> {
-        self.with(id, owner, now, |task| {
-            let Status::InputRequired(inputs) = &mut task.status else {
-                return false;
-            };
-            let before = inputs.open.len();
-            inputs.take(answers);
-            if inputs.open.len() == before {
-                return false;
-            }
-            if inputs.open.is_empty() {
-                task.is_answered.notify_one();
-            }
-            task.updated = UnixMillis::now();
-            true
-        })
+    ) -> Option<Result<bool, Full>> {
+        let mut entries = self.0.lock();
+        let task = entries.tasks.get(&id)?;
+        if *task.owner != *owner || task.expires <= now {
+            return None;
+        }
+        let wanted = task.bytes + bytes;
+        if !matches!(task.status, Status::InputRequired(_)) {
+            return Some(Ok(false));
+        }
+        let task = match entries.resize(id, wanted) {
+            Ok(task) => task,
+            Err(full) => return Some(Err(full)),
+        };
+        let Status::InputRequired(inputs) = &mut task.status else {
+            return Some(Ok(false));
+        };
+        let open = inputs.open.len();
+        inputs.take(answers);
+        if inputs.open.len() == open {
+            return Some(Ok(false));
+        }
+        if inputs.open.is_empty() {
+            task.is_answered.notify_one();
+        }
+        task.updated = UnixMillis::now();
+        Some(Ok(true))
     }
 
     /// Takes a task of this caller back, as far as that is still possible. `None` if it is none of theirs.
@@ -285,8 +342,8 @@ impl Table {
         now: Instant,
         f: impl FnOnce(&mut Task) -> T,
     ) -> Option<T> {
-        let mut tasks = self.0.lock();
-        let task = tasks.get_mut(&id)?;
+        let mut entries = self.0.lock();
+        let task = entries.tasks.get_mut(&id)?;
         (*task.owner == *owner && task.expires > now).then(|| f(task))
     }
 
@@ -304,15 +361,15 @@ impl Table {
             open: open.collect(),
             given: Map::new(),
         };
-        if let Some(task) = self.0.lock().get_mut(&id) {
+        if let Some(task) = self.0.lock().tasks.get_mut(&id) {
             task.set(Status::InputRequired(inputs));
         }
     }
 
     /// The task works again, with these answers.
     pub(super) fn go_on(&self, id: TaskId) -> Map<String, Value> {
-        let mut tasks = self.0.lock();
-        let Some(task) = tasks.get_mut(&id) else {
+        let mut entries = self.0.lock();
+        let Some(task) = entries.tasks.get_mut(&id) else {
             return Map::new();
         };
         let before = std::mem::replace(&mut task.status, Status::Working);
@@ -325,7 +382,7 @@ impl Table {
 
     /// The task says what it is at.
     pub(super) fn say(&self, id: TaskId, message: String) {
-        if let Some(task) = self.0.lock().get_mut(&id)
+        if let Some(task) = self.0.lock().tasks.get_mut(&id)
             && matches!(task.status, Status::Working)
         {
             task.message = message;
@@ -335,11 +392,25 @@ impl Table {
 
     /// The task has come to its end.
     pub(super) fn end(&self, id: TaskId, end: End) {
-        if let Some(task) = self.0.lock().get_mut(&id) {
+        let bytes = match &end {
+            End::Completed(json) | End::Failed(json) => json.get().len(),
+            End::Cancelled => 0,
+        };
+        let mut entries = self.0.lock();
+        let end = match entries.resize(id, bytes) {
+            Ok(_) => end,
+            Err(_) => End::Failed(no_room()),
+        };
+        if let Some(task) = entries.tasks.get_mut(&id) {
             task.message = String::new();
             task.set(Status::Ended(end));
         }
     }
+}
+
+/// What a task came to whose result cannot be kept.
+fn no_room() -> Box<RawValue> {
+    Fault::new(Code::Internal, "There is no room for the result.").to_error()
 }
 
 impl TaskSource for Table {
@@ -374,10 +445,10 @@ mod tests {
         let table = Table::default();
         let me: Arc<str> = "me".into();
         let start = Instant::now();
-        let Handle { id, .. } = table.create(&me, start).unwrap();
+        let Handle { id, .. } = table.create(&me, 0, start).unwrap();
         assert_eq!(TaskId::parse(&id.to_string()), Some(id));
         assert!(table.show(id, "you", start).is_none());
-        assert!(table.update(id, "you", Map::new(), start).is_none());
+        assert!(table.update(id, "you", (Map::new(), 0), start).is_none());
         assert!(table.cancel(id, "you", start).is_none());
         table.end(id, End::Cancelled);
         assert!(
@@ -398,18 +469,18 @@ mod tests {
             let owner: Arc<str> = format!("caller {caller}").into();
             let own = left.min(TASKS_PER_CALLER_MAX);
             for _ in 0..own {
-                assert!(table.create(&owner, start).is_ok());
+                assert!(table.create(&owner, 0, start).is_ok());
             }
-            assert_eq!(table.create(&owner, start).err(), Some(Full::Tasks));
+            assert_eq!(table.create(&owner, 0, start).err(), Some(Full::Tasks));
             left -= own;
             if left == 0 {
                 break;
             }
         }
         let late: Arc<str> = "late".into();
-        assert_eq!(table.create(&late, start).err(), Some(Full::Tasks));
-        assert!(table.create(&late, start + TTL).is_ok());
-        assert_eq!(table.0.lock().len(), 1, "what is over is forgotten");
+        assert_eq!(table.create(&late, 0, start).err(), Some(Full::Tasks));
+        assert!(table.create(&late, 0, start + TTL).is_ok());
+        assert_eq!(table.0.lock().tasks.len(), 1, "what is over is forgotten");
     }
 
     #[tokio::test(start_paused = true)]
@@ -417,7 +488,7 @@ mod tests {
         let table = Table::default();
         let me: Arc<str> = "me".into();
         let now = Instant::now();
-        let Handle { id, .. } = table.create(&me, now).unwrap();
+        let Handle { id, .. } = table.create(&me, 0, now).unwrap();
         table.ask(id, 1, vec![form("a"), form("b")]);
         let names = |task: &Value| -> Vec<String> {
             let open = task["inputRequests"].as_object();
@@ -430,7 +501,7 @@ mod tests {
         assert_eq!(names(&shown(&table, id)), ["1.a", "1.b"]);
         let update = |answers: Value| {
             let answers = serde_json::from_value(answers).unwrap();
-            table.update(id, "me", answers, now).unwrap()
+            table.update(id, "me", (answers, 0), now).unwrap().unwrap()
         };
         let yes = json!({"action": "accept", "content": {"n": 1}});
         assert!(!update(
@@ -461,7 +532,7 @@ mod tests {
             (End::Failed(raw("{}")), "failed", "error"),
             (End::Cancelled, "cancelled", ""),
         ] {
-            let Handle { id, .. } = table.create(&me, now).unwrap();
+            let Handle { id, .. } = table.create(&me, 0, now).unwrap();
             table.say(id, "half way".to_owned());
             assert_eq!(shown(&table, id)["statusMessage"], "half way");
             table.end(id, end);
@@ -480,5 +551,29 @@ mod tests {
                 "{told}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_over_all_and_given_back() {
+        let table = Table::default();
+        let me: Arc<str> = "me".into();
+        let start = Instant::now();
+        let half = TASKS_BYTES_MAX / 2;
+        let first = table.create(&me, half, start).unwrap().id;
+        let second = table.create(&me, half, start).unwrap().id;
+        assert_eq!(table.create(&me, 1, start).err(), Some(Full::Tasks));
+        table.ask(first, 1, vec![form("a")]);
+        let answers = || serde_json::from_value(json!({"1.a": {"action": "cancel"}})).unwrap();
+        let taken = table.update(first, "me", (answers(), 1), start);
+        assert_eq!(taken, Some(Err(Full::Tasks)));
+        table.end(second, End::Completed(raw("{}")));
+        let taken = table.update(first, "me", (answers(), 1), start);
+        assert_eq!(taken, Some(Ok(true)));
+        let large = format!("\"{}\"", "x".repeat(TASKS_BYTES_MAX));
+        table.end(first, End::Completed(raw(&large)));
+        assert_eq!(shown(&table, first)["status"], "failed");
+        let third: Arc<str> = "third".into();
+        table.create(&third, 0, start + TTL).unwrap();
+        assert_eq!(table.0.lock().bytes, 0);
     }
 }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::{self, Head, Shown};
+use super::answer::{self, Head, Shown, shown_text};
 use super::get_controls::from_core;
 use super::schema::NumberOrSwitch;
 use super::text::{clean, path};
@@ -451,8 +451,11 @@ fn report(head: Head, plan: &[Planned], done: Vec<Done>) -> Outcome {
 pub(super) fn row(planned: &Planned, done: Done) -> Row {
     let name = &planned.control.name;
     Row {
-        component: name.component.as_ref().map(ToString::to_string),
-        control: name.control.to_string(),
+        component: name
+            .component
+            .as_ref()
+            .map(|component| shown_text(component.as_str())),
+        control: shown_text(name.control.as_str()),
         outcome: done.fate,
         as_asked: done.as_asked,
         reading: done.reading,
