@@ -19,6 +19,7 @@
 mod back;
 mod call;
 mod child;
+mod clients;
 mod clock;
 mod design;
 mod flash;
@@ -27,6 +28,8 @@ mod load;
 mod memory;
 mod program;
 mod random;
+mod revisions;
+mod rmcp;
 mod serve;
 mod start;
 mod streams;
@@ -57,6 +60,8 @@ type Measure = fn(&Scale) -> Result<Vec<Row>>;
 
 const MEASURES: &[(&str, Measure)] = &[
     ("call", call::rows),
+    ("revisions", revisions::rows),
+    ("clients", clients::rows),
     ("ingest", ingest::rows),
     ("memory", memory::rows),
     ("streams", streams::rows),

@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 16;
 struct Server {
     role: Role,
     address: SocketAddr,
-    request: Vec<u8>,
+    request: [Vec<u8>; 1],
     /// Requests per CPU second, a figure a round.
     rates: Vec<f64>,
 }
@@ -29,7 +29,12 @@ impl Server {
         let controls = json!({
             "controls": [{"component": design::component_name(7), "control": design::control_name(0)}],
         });
-        let request = tool_call(address, serve::KEY, "qsys_get_controls", &controls);
+        let request = [tool_call(
+            address,
+            serve::KEY,
+            "qsys_get_controls",
+            &controls,
+        )];
         Ok(Self {
             role,
             address,
@@ -40,7 +45,7 @@ impl Server {
 
     async fn ask_once(&self) -> Result<Vec<u8>> {
         let mut client = Client::connect(self.address).await?;
-        let body = client.ask(&self.request).await?.to_vec();
+        let body = client.ask(&self.request[0]).await?.to_vec();
         let answer: Value = serde_json::from_slice(&body)?;
         let row = &answer["result"]["structuredContent"]["controls"][0];
         ensure!(row["quality"] == "live", "this is no live value: {answer}");

@@ -20,9 +20,16 @@ pub(crate) struct Role {
 impl Role {
     /// Starts it.
     pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(ROLE)
-            .args(arguments)
+        Self::of(
+            Command::new(std::env::current_exe()?)
+                .arg(ROLE)
+                .args(arguments),
+        )
+    }
+
+    /// Starts another program that behaves as a role does.
+    pub(crate) fn of(command: &mut Command) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

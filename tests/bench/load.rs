@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -40,6 +41,55 @@ impl Client {
             }
         }
     }
+
+    /// Opens a session of an older revision; its name.
+    pub(crate) async fn initialize(
+        &mut self,
+        address: SocketAddr,
+        key: &str,
+        revision: &str,
+    ) -> Result<String> {
+        let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "bench", "version": "1.0.0"}});
+        let body = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+        self.ask(&post(address, key, "", &body)).await?;
+        let head = String::from_utf8_lossy(&self.buffer).into_owned();
+        let session = head.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("mcp-session-id")
+                .then(|| value.trim().to_owned())
+        });
+        session.with_context(|| format!("no session in {head}"))
+    }
+
+    /// Says that a session can be used.
+    pub(crate) async fn initialized(
+        &mut self,
+        address: SocketAddr,
+        key: &str,
+        session: (&str, &str),
+    ) -> Result<()> {
+        let body = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        let request = post(address, key, &session_fields(session), &body);
+        self.stream.write_all(&request).await?;
+        self.until_head("HTTP/1.1 202").await
+    }
+
+    /// Sends a request that is answered by a stream, and waits until the stream has begun.
+    pub(crate) async fn open_stream(&mut self, request: &[u8]) -> Result<()> {
+        self.stream.write_all(request).await?;
+        self.until_head("HTTP/1.1 200").await
+    }
+
+    async fn until_head(&mut self, wanted: &str) -> Result<()> {
+        self.buffer.clear();
+        while !self.buffer.windows(4).any(|four| four == b"\r\n\r\n") {
+            let read = self.stream.read_buf(&mut self.buffer).await?;
+            ensure!(read > 0, "the server closed the connection");
+        }
+        let head = String::from_utf8_lossy(&self.buffer);
+        ensure!(head.starts_with(wanted), "not {wanted}: {head}");
+        Ok(())
+    }
 }
 
 /// Where the body of an answer stands, once all of it is there.
@@ -48,16 +98,24 @@ fn whole(answer: &[u8]) -> Result<Option<std::ops::Range<usize>>> {
         return Ok(None);
     };
     let text = std::str::from_utf8(&answer[..head])?;
-    let length: usize = text
-        .lines()
-        .find_map(|line| {
+    let field = |wanted: &str| {
+        text.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
-            name.eq_ignore_ascii_case("content-length")
-                .then(|| value.trim())
+            name.eq_ignore_ascii_case(wanted).then(|| value.trim())
         })
-        .with_context(|| format!("no length in {text}"))?
-        .parse()?;
-    let body = head + 4..head + 4 + length;
+    };
+    let start = head + 4;
+    let body = match field("content-length") {
+        Some(length) => start..start + length.parse::<usize>()?,
+        // A stream that ends with its answer: the last chunk is empty.
+        None if field("transfer-encoding").is_some() => {
+            if !answer.ends_with(b"\r\n0\r\n\r\n") {
+                return Ok(None);
+            }
+            start..answer.len()
+        }
+        None => anyhow::bail!("no length in {text}"),
+    };
     if answer.len() < body.end {
         return Ok(None);
     }
@@ -69,13 +127,13 @@ fn whole(answer: &[u8]) -> Result<Option<std::ops::Range<usize>>> {
     Ok(Some(body))
 }
 
-/// Asks `total` times over `connections`, one request of each at a time.
+/// Asks `total` times over `connections`, one request of each at a time. The requests take turns among the connections.
 ///
 /// It never sleeps but looks at its sockets all the time. A client that sleeps has to be woken by the server's kernel, which costs
 /// as much as a small answer does, and a fast server would be spared that by keeping its client busy.
 pub(crate) fn drive(
     address: SocketAddr,
-    request: &[u8],
+    requests: &[Vec<u8>],
     connections: usize,
     total: usize,
 ) -> Result<()> {
@@ -84,7 +142,7 @@ pub(crate) fn drive(
         .collect::<Result<Vec<_>>>()?;
     let (mut asked, mut answered) = (0, 0);
     while answered < total {
-        for line in &mut lines {
+        for (line, request) in lines.iter_mut().zip(requests.iter().cycle()) {
             if line.is_waiting {
                 answered += usize::from(line.look()?);
             } else if asked < total {
@@ -137,29 +195,63 @@ impl Line {
 }
 
 /// A call of a tool by revision 2026-07-28.
-pub(crate) fn tool_call(
+pub(crate) fn tool_call(address: SocketAddr, key: &str, tool: &str, arguments: &Value) -> Vec<u8> {
+    let fields = format!(
+        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: {tool}\r\n"
+    );
+    let params = json!({"name": tool, "arguments": arguments, "_meta": meta()});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    post(address, key, &fields, &body)
+}
+
+/// The same call in a session.
+pub(crate) fn session_call(
     address: SocketAddr,
     key: &str,
+    session: (&str, &str),
     tool: &str,
-    arguments: &serde_json::Value,
+    arguments: &Value,
 ) -> Vec<u8> {
-    let body = serde_json::json!({
-        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
-        "params": {
-            "name": tool,
-            "arguments": arguments,
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1.0.0"},
-            },
-        },
+    let params = json!({"name": tool, "arguments": arguments});
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    post(address, key, &session_fields(session), &body)
+}
+
+/// The request for the stream of a session.
+pub(crate) fn session_stream(address: SocketAddr, key: &str, session: (&str, &str)) -> Vec<u8> {
+    let fields = session_fields(session);
+    format!(
+        "GET /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nAccept: text/event-stream\r\n{fields}\r\n"
+    )
+    .into_bytes()
+}
+
+/// `subscriptions/listen` by revision 2026-07-28.
+pub(crate) fn listen(address: SocketAddr, key: &str) -> Vec<u8> {
+    let fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    let params = json!({"notifications": {"toolsListChanged": true}, "_meta": meta()});
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": params});
+    post(address, key, fields, &body)
+}
+
+fn session_fields((session, revision): (&str, &str)) -> String {
+    format!("MCP-Protocol-Version: {revision}\r\nMcp-Session-Id: {session}\r\n")
+}
+
+fn meta() -> Value {
+    json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1.0.0"},
     })
-    .to_string();
+}
+
+fn post(address: SocketAddr, key: &str, fields: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
     format!(
         "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n\
-         Mcp-Name: {tool}\r\nContent-Length: {}\r\n\r\n{body}",
+         Accept: application/json, text/event-stream\r\n{fields}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
