@@ -307,6 +307,9 @@ pub const STREAM_RETRY_MS: u64 = 1_000;
 /// taken up again.
 pub const KEPT_STREAMS_PER_SESSION_MAX: usize = 16;
 
+/// What one such stream counts beside what was said on it, bytes.
+pub const KEPT_STREAM_BYTES: usize = 512;
+
 /// Bytes kept of the streams of one session. More pushes the oldest streams out that are over; what still finds no room is heard once
 /// or not at all.
 pub const KEPT_BYTES_PER_SESSION_MAX: usize = 256 << 10;
@@ -340,6 +343,9 @@ pub const WEBSOCKETS_MAX: usize = 128;
 /// Bytes of messages that wait for their readers, over all calls and connections, answers aside. Progress and log lines beyond it are
 /// left out, refusals beyond it end the connection.
 pub const LINES_BYTES_MAX: usize = 4 << 20;
+
+/// Subscription streams that share one connection. One more is refused.
+pub const FEEDS_PER_CONNECTION_MAX: usize = 64;
 
 /// Subscriptions to resources and tasks on one stream. More are not acknowledged, or refused.
 pub const SUBSCRIPTIONS_PER_STREAM_MAX: usize = 256;

@@ -308,6 +308,14 @@ impl Server {
             outlet: &Outlet::default(),
         };
         if heading.method == Method::Listen {
+            if !post.accepts_events {
+                let code = Code::of_refusal(406, Some(heading.revision.as_str()));
+                let fault = Fault::new(
+                    code,
+                    "This is answered by a stream: accept `text/event-stream`.",
+                );
+                return Err(fault.with_status(406));
+            }
             let reading = listen::open(self, &request)?;
             return Ok(Reply::events(EventStream::of_feed(reading)));
         }

@@ -231,7 +231,7 @@ impl Reading {
 
     /// Ends it in good order.
     pub(super) fn end(&self) {
-        self.feed.end();
+        self.feed.end_for_reader();
     }
 
     /// The next message; `None` at the end.

@@ -131,6 +131,16 @@ async fn wishes_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_events_cannot_listen() {
+    let (mut bed, _) = bed();
+    let (headers, body) = modern("subscriptions/listen", json!({"notifications": {}}));
+    let mut headers = refs(&headers);
+    headers.push(("accept", "application/json"));
+    let answer = bed.client().post(&headers, &body.to_string()).await;
+    assert_eq!(answer.code(), (406, 406));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changes_often_is_told_once_to_a_reader_that_does_not_keep_up() {
     let (mut bed, board) = bed();
     let mut client = bed.client();
