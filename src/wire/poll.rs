@@ -119,7 +119,7 @@ impl<'de> DeserializeSeed<'de> for PayloadSeed<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
+        deserializer.deserialize_any(self)
     }
 }
 
@@ -128,6 +128,11 @@ impl<'de> Visitor<'de> for PayloadSeed<'_, '_> {
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an object with Id and Changes")
+    }
+
+    /// `null` is an absent payload, as the envelope reads it.
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
@@ -237,6 +242,14 @@ mod tests {
         );
         assert_eq!(sizes, [64, 64, 22]);
         assert_eq!(last, Some(Scalar::Number(149.0)));
+    }
+
+    #[test]
+    fn a_null_next_to_the_payload_is_no_payload() {
+        let frame = r#"{"params":null,"jsonrpc":"2.0","id":8,"result":{"Id":"g1","Changes":[{"Name":"MainMute","Value":true}]}}"#;
+        let mut seen = 0;
+        let found = read_frame(frame, &mut |batch| seen += batch.len()).unwrap();
+        assert_eq!((found.group.as_deref(), seen), (Some("g1"), 1));
     }
 
     #[test]
