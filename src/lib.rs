@@ -45,6 +45,8 @@
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
+//! | MCP keeper | nothing | subscriptions (it looks for changes while there are any), panics of calls, stop | stop |
+//! | one per MCP call that speaks before its answer | the call | its client's taking it back, stop | the call's end |
 //! | one per MCP task | its call of a tool | answers, cancellation, stop | the call's end, or its time is over |
 //!
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a

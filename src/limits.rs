@@ -225,13 +225,14 @@ pub const DISCOVER_CACHE_MS: u32 = 300_000;
 
 // Clients
 
-/// Bytes read ahead on one connection. More stays in the kernel until what was read is taken.
-pub const CONNECTION_BUFFER_BYTES: usize = 32 << 10;
+/// Bytes read ahead on one connection, and the longest head that fits. More stays in the kernel until what was read is taken.
+pub const CONNECTION_BUFFER_BYTES: usize = 16 << 10;
 
-/// Connections at the same moment. One more is answered 503 with `Retry-After` and closed.
+/// Connections at the same moment on which requests are asked and answered; streams that last are counted by [`STREAMS_MAX`]. One more
+/// is answered 503 with `Retry-After` and closed.
 pub const CONNECTIONS_MAX: usize = 1_024;
 
-/// Connections of one address at the same moment. One more is answered 429 with `Retry-After` and closed.
+/// Such connections of one address at the same moment. One more is answered 429 with `Retry-After` and closed.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 
 /// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
@@ -262,11 +263,11 @@ pub const JSON_DEPTH_MAX: usize = 128;
 /// Messages in one body of the revision that has batches. More are refused.
 pub const BATCH_MAX: usize = 32;
 
-/// MCP sessions of older revisions, in total. One more ends the one that was idle longest.
-pub const SESSIONS_MAX: usize = 4_096;
+/// MCP sessions of older revisions, in total: clients abandon theirs, so there are many. One more ends the one that was idle longest.
+pub const SESSIONS_MAX: usize = 10_240;
 
 /// MCP sessions of older revisions for one caller. One more ends the caller's own that was idle longest.
-pub const SESSIONS_PER_CALLER_MAX: usize = 1_024;
+pub const SESSIONS_PER_CALLER_MAX: usize = SESSIONS_MAX / 2;
 
 /// Seconds after which an idle MCP session ends. Its client is answered 404 and opens a new one by itself.
 pub const SESSION_IDLE_SECS: u64 = 3_600;
@@ -306,6 +307,9 @@ pub const STREAM_RETRY_MS: u64 = 1_000;
 /// taken up again.
 pub const KEPT_STREAMS_PER_SESSION_MAX: usize = 16;
 
+/// What one such stream counts beside what was said on it, bytes.
+pub const KEPT_STREAM_BYTES: usize = 512;
+
 /// Bytes kept of the streams of one session. More pushes the oldest streams out that are over; what still finds no room is heard once
 /// or not at all.
 pub const KEPT_BYTES_PER_SESSION_MAX: usize = 256 << 10;
@@ -326,11 +330,22 @@ pub const PROGRESS_PER_SECOND: u32 = 10;
 /// Log lines of one call in a second, and at once. More are left out.
 pub const LOG_LINES_PER_SECOND: u32 = 20;
 
-/// Event streams at the same moment. One more is answered 503 with `Retry-After`.
-pub const STREAMS_MAX: usize = 512;
+/// Event streams and WebSockets at the same moment. One more is answered 503 with `Retry-After`.
+pub const STREAMS_MAX: usize = 10_240;
 
-/// Event streams of one caller at the same moment. One more is answered 429 with `Retry-After`.
-pub const STREAMS_PER_CALLER_MAX: usize = 128;
+/// Event streams and WebSockets of one caller at the same moment. One more is answered 429 with `Retry-After`.
+pub const STREAMS_PER_CALLER_MAX: usize = 1_024;
+
+/// Of these, WebSockets: each can hold a message of [`WEBSOCKET_MESSAGE_MAX_BYTES`] that is not whole yet. One more is answered 503
+/// with `Retry-After`.
+pub const WEBSOCKETS_MAX: usize = 128;
+
+/// Bytes of messages that wait for their readers, over all calls and connections, answers aside. Progress and log lines beyond it are
+/// left out, refusals beyond it end the connection.
+pub const LINES_BYTES_MAX: usize = 4 << 20;
+
+/// Subscription streams that share one connection. One more is refused.
+pub const FEEDS_PER_CONNECTION_MAX: usize = 64;
 
 /// Subscriptions to resources and tasks on one stream. More are not acknowledged, or refused.
 pub const SUBSCRIPTIONS_PER_STREAM_MAX: usize = 256;
@@ -356,6 +371,10 @@ pub const STREAM_KEEP_ALIVE_SECS: u64 = 20;
 
 /// Seconds that a write to a client may stand still. Then the client, which does not read, is cut.
 pub const WRITE_STALL_SECS: u64 = 30;
+
+/// Seconds that what was sent to a client may go without a sign that it arrived. Then the connection is dead: a stream's keep-alive finds
+/// a client that lost its power.
+pub const UNACKNOWLEDGED_SECS: u64 = 60;
 
 /// Seconds that a stream which has to end is given for its last answers. Then it is closed without them.
 pub const LAST_WORDS_SECS: u64 = 1;
@@ -464,6 +483,12 @@ const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
 /// Memory of an MCP session that is not used, bytes.
 const SESSION_BYTES: usize = 256;
 
+/// Memory of an event stream or WebSocket that is not used, bytes, its task and its feed included; measured.
+const STREAM_BYTES: usize = 3_600;
+
+/// Memory of one subscription beside its name, bytes: a mark, a place, and its entry in the table of what is looked at.
+const SUBSCRIPTION_BYTES: usize = 160;
+
 /// Memory of one task beside what it was given and what it came to, bytes: its entry, its questions, and a call that waits.
 const TASK_ENTRY_BYTES: usize = 4 << 10;
 
@@ -485,12 +510,20 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
     + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
+    + STREAMS_MAX * STREAM_BYTES
+    + WEBSOCKETS_MAX * (WEBSOCKET_MESSAGE_MAX_BYTES + WEBSOCKET_BUFFER_BYTES)
+    + ATTENDED_MAX * ANSWER_MAX_BYTES
+    + ATTENDED_BYTES_MAX
+    + LINES_BYTES_MAX
+    + KEPT_BYTES_MAX
+    + SUBSCRIPTION_BYTES_MAX
+    + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES
     + TASKS_MAX * TASK_ENTRY_BYTES
     + TASKS_BYTES_MAX
     + STATES_REMEMBERED_MAX * STATE_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
-pub const MEMORY_BUDGET_BYTES: usize = 160 << 20;
+pub const MEMORY_BUDGET_BYTES: usize = 216 << 20;
 
 const _: () = assert!(
     WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,

@@ -61,9 +61,10 @@ pub(super) async fn converse<S>(
             let version = request.version();
             let mut response = front.respond(request, peer).await;
             if let Some(lasting) = response.body_mut().take_lasting() {
-                let is_chunked = version > Version::HTTP_10 && !lasting.is_upgrade();
+                let is_upgrade = lasting.is_upgrade();
+                let is_chunked = version > Version::HTTP_10 && !is_upgrade;
                 *taken.lock() = Some(Taken {
-                    head: head(&response, is_chunked),
+                    head: head(&response, is_chunked, is_upgrade),
                     is_chunked,
                     lasting,
                 });
@@ -129,7 +130,7 @@ where
 }
 
 /// The head of a response as HTTP/1.1 writes it.
-fn head(response: &Response<Body>, is_chunked: bool) -> Bytes {
+fn head(response: &Response<Body>, is_chunked: bool, is_upgrade: bool) -> Bytes {
     let status = response.status();
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"HTTP/1.1 ");
@@ -145,6 +146,9 @@ fn head(response: &Response<Body>, is_chunked: bool) -> Bytes {
     }
     if is_chunked {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if !is_upgrade {
+        out.extend_from_slice(b"connection: close\r\n");
     }
     out.extend_from_slice(b"\r\n");
     Bytes::from(out)

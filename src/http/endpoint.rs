@@ -46,7 +46,7 @@ impl Refusal {
         }
     }
 
-    const fn busy(message: &'static str) -> Self {
+    pub(super) const fn busy(message: &'static str) -> Self {
         Self {
             status: 503,
             message,

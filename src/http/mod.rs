@@ -25,6 +25,7 @@ use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response};
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -91,6 +92,7 @@ pub struct Front {
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
+    websockets: websocket::Count,
     connections: Mutex<Connections>,
 }
 
@@ -158,6 +160,7 @@ impl Front {
             requests: AtomicUsize::new(0),
             bodies: Room::default(),
             inboxes: Arc::default(),
+            websockets: websocket::Count::default(),
             connections: Mutex::default(),
         }
     }
@@ -221,6 +224,9 @@ impl Front {
         };
         // Answers are written whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
+        // A client that lost its power says nothing, and the kernel would resend for a quarter of an hour.
+        let limit = Duration::from_secs(limits::UNACKNOWLEDGED_SECS);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limit));
         let front = Arc::clone(self);
         let stop = stop.clone();
         connections.spawn(async move {

@@ -67,7 +67,7 @@ pub(super) struct Errand {
     body: Box<[u8]>,
     caller: Caller,
     work: Work,
-    _place: Option<Place>,
+    place: Option<Arc<Place>>,
 }
 
 /// What is to be carried out.
@@ -124,12 +124,12 @@ impl Work {
 
 impl Errand {
     /// An errand that holds its place until it is done, or none if somebody else holds it.
-    pub(super) fn new(body: &[u8], caller: &Caller, work: Work, place: Option<Place>) -> Self {
+    pub(super) fn new(body: &[u8], caller: &Caller, work: Work, place: Option<Arc<Place>>) -> Self {
         Self {
             body: body.into(),
             caller: caller.clone(),
             work,
-            _place: place,
+            place,
         }
     }
 
@@ -223,9 +223,13 @@ impl Drop for UnderWay {
 pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand) -> Reply {
     let survives = !errand.work.revision().cancels_on_disconnect();
     let whose = errand.work.whose();
+    // Held until the stream is read to its end, not only until the call has come to its own.
+    let place = errand.place.clone();
     let resumable = errand.work.resumable().filter(|_| post.accepts_events);
     let mut patience = None;
-    let line = post.accepts_events.then(Arc::<Line>::default);
+    let line = post
+        .accepts_events
+        .then(|| Arc::new(Line::of_call(&server.lines)));
     let outlet = line.as_ref().map_or_else(Outlet::default, |line| {
         errand.work.outlet(line, &server.closing)
     });
@@ -257,7 +261,10 @@ pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand)
         (outcome, Some(line)) if outcome.is_none() || !line.is_empty() => (outcome, line),
         (Some(outcome), _) => return outcome.into_reply(post.accepts_events),
         // Without a line there is only an outcome to wait for.
-        (None, line) => (None, line.unwrap_or_default()),
+        (None, line) => (
+            None,
+            line.unwrap_or_else(|| Arc::new(Line::of_call(&server.lines))),
+        ),
     };
     let run = under_way.run.take();
     if let Some(peer) = resumable
@@ -267,7 +274,7 @@ pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand)
             .unwrap_or_else(|| Box::pin(std::future::ready(outcome.unwrap_or(Outcome::Nothing))));
         let task = server.watched(record(run, line, Arc::clone(&track)));
         track.is_of(server.calls.spawn(task).abort_handle());
-        return Reply::events(EventStream::of_track(Playing::new(track, reader)));
+        return Reply::events(EventStream::of_track(Playing::new(track, reader, place)));
     }
     let task = if let Some(run) = run {
         let task = server.watched(close(run, Arc::clone(&line)));
@@ -281,6 +288,7 @@ pub(super) async fn reply(server: &Arc<Server>, post: &Post<'_>, errand: Errand)
         task,
         cancels: !survives,
         whose,
+        _place: place,
     }))
 }
 
@@ -343,7 +351,7 @@ impl Server {
         work: Work,
     ) -> Result<Reply, Fault> {
         let place = self.place(post.caller, post.body.len(), work.revision())?;
-        let errand = Errand::new(post.body, post.caller, work, Some(place));
+        let errand = Errand::new(post.body, post.caller, work, Some(Arc::new(place)));
         Ok(reply(self, post, errand).await)
     }
 }

@@ -23,6 +23,7 @@ use super::schema::{Kind, Message, Method};
 use super::stream::Reading;
 use super::{Heading, Outlet, Reply, Request, Revision, Server, batch, invalid, listen};
 use crate::guard::Caller;
+use crate::limits::FEEDS_PER_CONNECTION_MAX;
 use crate::service::Generations;
 
 /// The way in of a connection. To drop it means that nothing more comes: subscriptions end, calls under way are finished.
@@ -82,7 +83,7 @@ impl Server {
         let shared = Arc::new(Shared {
             server: Arc::clone(self),
             caller,
-            line: Arc::new(Line::of_connection()),
+            line: Arc::new(Line::of_connection(&self.lines)),
             modern: Arc::new(modern),
             session: Mutex::default(),
             feeds: Mutex::default(),
@@ -219,6 +220,13 @@ impl Connection {
             peer: None,
             outlet: &Outlet::default(),
         };
+        if self.0.feeds.lock().len() >= FEEDS_PER_CONNECTION_MAX {
+            return Err(Fault::busy(
+                429,
+                "This connection has too many subscriptions open.",
+                true,
+            ));
+        }
         let reading = listen::open(&self.0.server, &request)?;
         self.0.feeds.lock().push(reading);
         self.0.line.wake();

@@ -174,6 +174,16 @@ impl Feed {
         state.count
     }
 
+    /// Ends what one reader hears: the subscription that a request opened, in good order; of a session's feed only this stream.
+    pub(super) fn end_for_reader(&self) {
+        match self.form {
+            Form::Listen(..) => self.end(),
+            Form::Session => {
+                self.attach();
+            }
+        }
+    }
+
     /// Ends the feed in good order.
     pub(super) fn end(&self) {
         self.state.lock().has_ended = true;

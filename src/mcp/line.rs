@@ -1,6 +1,8 @@
 //! A line: messages on their way to one reader, bounded, so that a reader who does not keep up costs a known amount of memory.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
@@ -9,6 +11,7 @@ use parking_lot::Mutex;
 use super::places::Place;
 use crate::limits::{
     CONNECTION_LINE_BYTES_MAX, CONNECTION_LINE_MESSAGES_MAX, LINE_BYTES_MAX, LINE_MESSAGES_MAX,
+    LINES_BYTES_MAX,
 };
 
 /// Messages on their way to one reader. Writers never wait: what does not fit is refused.
@@ -16,23 +19,36 @@ use crate::limits::{
 pub(super) struct Line {
     messages_max: usize,
     bytes_max: usize,
+    budget: Budget,
     queue: Mutex<Queue>,
     reader: AtomicWaker,
     /// Told when something was read.
     writer: AtomicWaker,
 }
 
-impl Default for Line {
-    /// A line for one call.
-    fn default() -> Self {
-        Self::bounded(LINE_MESSAGES_MAX, LINE_BYTES_MAX)
+/// Bytes that wait on all lines together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+impl Budget {
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before + bytes <= LINES_BYTES_MAX;
+        if !has_room {
+            self.give_back(bytes);
+        }
+        has_room
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 #[derive(Debug, Default)]
 struct Queue {
     messages: VecDeque<Entry>,
-    /// Of messages without a place.
+    /// Charged to the budget.
     bytes: usize,
     /// Nothing more is taken.
     is_closed: bool,
@@ -42,19 +58,31 @@ struct Queue {
 struct Entry {
     message: Vec<u8>,
     /// The place of the call whose answer it is: such messages are bounded by their places.
-    place: Option<Place>,
+    _place: Option<Place>,
+    /// Bytes of the budget that it takes.
+    charged: usize,
 }
 
 impl Line {
-    /// A line for all that goes out of one connection.
-    pub(super) fn of_connection() -> Self {
-        Self::bounded(CONNECTION_LINE_MESSAGES_MAX, CONNECTION_LINE_BYTES_MAX)
+    /// A line for one call.
+    pub(super) fn of_call(budget: &Budget) -> Self {
+        Self::bounded(LINE_MESSAGES_MAX, LINE_BYTES_MAX, budget)
     }
 
-    fn bounded(messages_max: usize, bytes_max: usize) -> Self {
+    /// A line for all that goes out of one connection.
+    pub(super) fn of_connection(budget: &Budget) -> Self {
+        Self::bounded(
+            CONNECTION_LINE_MESSAGES_MAX,
+            CONNECTION_LINE_BYTES_MAX,
+            budget,
+        )
+    }
+
+    fn bounded(messages_max: usize, bytes_max: usize, budget: &Budget) -> Self {
         Self {
             messages_max,
             bytes_max,
+            budget: budget.clone(),
             queue: Mutex::default(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -78,15 +106,20 @@ impl Line {
     fn put(&self, message: Vec<u8>, messages_max: usize, bytes_max: usize) -> bool {
         {
             let mut queue = self.queue.lock();
+            let charged = message.len();
             if queue.is_closed
                 || queue.messages.len() >= messages_max
-                || queue.bytes + message.len() > bytes_max
+                || queue.bytes + charged > bytes_max
+                || !self.budget.take(charged)
             {
                 return false;
             }
-            queue.bytes += message.len();
-            let place = None;
-            queue.messages.push_back(Entry { message, place });
+            queue.bytes += charged;
+            queue.messages.push_back(Entry {
+                message,
+                _place: None,
+                charged,
+            });
         }
         self.reader.wake();
         true
@@ -99,8 +132,11 @@ impl Line {
             if queue.is_closed {
                 return;
             }
-            let place = Some(place);
-            queue.messages.push_back(Entry { message, place });
+            queue.messages.push_back(Entry {
+                message,
+                _place: Some(place),
+                charged: 0,
+            });
         }
         self.reader.wake();
     }
@@ -116,6 +152,7 @@ impl Line {
         queue.is_closed = true;
         // Places are given back without this lock.
         let messages = std::mem::take(&mut queue.messages);
+        self.budget.give_back(std::mem::take(&mut queue.bytes));
         drop(queue);
         drop(messages);
         self.writer.wake();
@@ -143,9 +180,11 @@ impl Line {
             }
             queue.is_closed = true;
             if let Some(message) = last {
-                queue.bytes += message.len();
-                let place = None;
-                queue.messages.push_back(Entry { message, place });
+                queue.messages.push_back(Entry {
+                    message,
+                    _place: None,
+                    charged: 0,
+                });
             }
         }
         self.reader.wake();
@@ -172,17 +211,24 @@ impl Line {
         self.reader.register(context.waker());
         let mut queue = self.queue.lock();
         match queue.messages.pop_front() {
-            Some(Entry { message, place }) => {
-                if place.is_none() {
-                    queue.bytes = queue.bytes.saturating_sub(message.len());
-                }
+            Some(Entry {
+                message, charged, ..
+            }) => {
+                queue.bytes = queue.bytes.saturating_sub(charged);
                 drop(queue);
+                self.budget.give_back(charged);
                 self.writer.wake();
                 Poll::Ready(Some(message))
             }
             None if queue.is_closed => Poll::Ready(None),
             None => Poll::Pending,
         }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.budget.give_back(self.queue.get_mut().bytes);
     }
 }
 
@@ -194,7 +240,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_does_not_fit_is_refused_and_the_last_message_always_fits() {
-        let line = Line::default();
+        let budget = Budget::default();
+        let line = Line::of_call(&budget);
         for _ in 0..LINE_MESSAGES_MAX {
             assert!(line.offer(b"{}".to_vec()));
         }
@@ -209,5 +256,23 @@ mod tests {
         }
         assert_eq!(read, LINE_MESSAGES_MAX + 2);
         assert_eq!(line.queue.lock().bytes, 0);
+    }
+
+    #[test]
+    fn all_lines_together_stay_within_their_budget() {
+        let budget = Budget::default();
+        let fill = || {
+            let line = Line::of_connection(&budget);
+            while line.offer(vec![b' '; 1024]) {}
+            line
+        };
+        let lines: Vec<_> = (0..=LINES_BYTES_MAX / CONNECTION_LINE_BYTES_MAX)
+            .map(|_| fill())
+            .collect();
+        assert!(lines.last().unwrap().is_empty());
+        assert_eq!(budget.0.load(Ordering::Relaxed), LINES_BYTES_MAX);
+        lines[0].cut();
+        drop(lines);
+        assert_eq!(budget.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -64,6 +64,7 @@ use self::attend::Work;
 use self::error::Fault;
 use self::hub::Hub;
 use self::ladder::Era;
+use self::line::Budget;
 use self::offers::Offers;
 use self::outlet::{Hears, Outlet, Threshold};
 use self::param_headers::DeclaredHeaders;
@@ -154,6 +155,8 @@ pub struct Server {
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
+    /// What waits on all lines together.
+    lines: Budget,
     /// What is kept of streams that can be taken up again.
     shelf: Arc<Shelf>,
     streams: Arc<Places>,
@@ -192,6 +195,7 @@ impl Server {
             tasks,
             sessions: Arc::default(),
             hub,
+            lines: Budget::default(),
             shelf: Arc::default(),
             streams: Places::new(Capacity {
                 total: STREAMS_MAX,
@@ -306,6 +310,14 @@ impl Server {
             outlet: &Outlet::default(),
         };
         if heading.method == Method::Listen {
+            if !post.accepts_events {
+                let code = Code::of_refusal(406, Some(heading.revision.as_str()));
+                let fault = Fault::new(
+                    code,
+                    "This is answered by a stream: accept `text/event-stream`.",
+                );
+                return Err(fault.with_status(406));
+            }
             let reading = listen::open(self, &request)?;
             return Ok(Reply::events(EventStream::of_feed(reading)));
         }

@@ -366,6 +366,7 @@ mod tests {
 
     use super::*;
     use crate::limits::ASKS_PER_SESSION_MAX;
+    use crate::mcp::line::Budget;
     use crate::mcp::schema::Message;
     use crate::service::Generations;
 
@@ -377,7 +378,8 @@ mod tests {
     }
 
     fn client(revision: Revision) -> Client {
-        let (line, closing) = (Arc::<Line>::default(), Stop::new());
+        let (line, closing) = (Line::of_call(&Budget::default()), Stop::new());
+        let line = Arc::new(line);
         let peer = Arc::new(Peer::new(revision, None, Generations::default()));
         let session = revision.has_server_requests().then(|| Arc::clone(&peer));
         let outlet = Outlet::open(

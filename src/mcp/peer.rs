@@ -288,6 +288,9 @@ pub(super) fn abilities(capabilities: Option<&RawValue>, revision: Revision) -> 
         #[serde(borrow, default)]
         url: Option<&'a RawValue>,
     }
+    if capabilities.is_none_or(|raw| raw.get() == "{}") {
+        return Abilities::default();
+    }
     let declared: Declared<'_> = schema::object(capabilities).unwrap_or_default();
     let has = |raw: Option<&RawValue>| raw.is_some_and(schema::is_object);
     let modes: Option<Modes<'_>> = schema::object(declared.elicitation);

@@ -12,7 +12,8 @@ use tokio::task::AbortHandle;
 
 use super::stream::Addressee;
 use crate::limits::{
-    KEPT_BYTES_MAX, KEPT_BYTES_PER_SESSION_MAX, KEPT_STREAMS_PER_SESSION_MAX, LINE_MESSAGES_MAX,
+    KEPT_BYTES_MAX, KEPT_BYTES_PER_SESSION_MAX, KEPT_STREAM_BYTES, KEPT_STREAMS_PER_SESSION_MAX,
+    LINE_MESSAGES_MAX,
 };
 
 /// What is kept over all sessions.
@@ -24,6 +25,8 @@ struct Stock {
     bytes: usize,
     /// Tracks that are complete, the one that ended longest ago first.
     finished: VecDeque<Weak<Track>>,
+    /// Length from which on those are taken out that are no more.
+    tidy_at: usize,
 }
 
 /// What is kept of one session.
@@ -87,6 +90,9 @@ impl Shelf {
             };
             drop(stock);
             if let Some(track) = oldest.upgrade() {
+                if let Some(ring) = track.ring.upgrade() {
+                    ring.remove(track.number);
+                }
                 track.lose();
             }
         }
@@ -104,8 +110,11 @@ impl Shelf {
 
     fn finished(&self, track: &Arc<Track>) {
         let mut stock = self.0.lock();
-        stock.finished.retain(|track| track.strong_count() > 0);
         stock.finished.push_back(Arc::downgrade(track));
+        if stock.finished.len() > stock.tidy_at {
+            stock.finished.retain(|track| track.strong_count() > 0);
+            stock.tidy_at = 2 * stock.finished.len() + 64;
+        }
     }
 }
 
@@ -117,8 +126,19 @@ impl Ring {
         })
     }
 
-    /// Opens a track, in the hands of its first reader; `None` if the session has too many that run.
+    /// Opens a track, in the hands of its first reader; `None` if the session has too many that run, or there is no room.
     pub(super) fn open(self: &Arc<Self>, whose: Addressee) -> Option<(Arc<Track>, u32)> {
+        if !self.claim(KEPT_STREAM_BYTES) {
+            return None;
+        }
+        let opened = self.place(whose);
+        if opened.is_none() {
+            self.release(KEPT_STREAM_BYTES);
+        }
+        opened
+    }
+
+    fn place(self: &Arc<Self>, whose: Addressee) -> Option<(Arc<Track>, u32)> {
         let mut state = self.state.lock();
         let lost = if state.kept.len() >= KEPT_STREAMS_PER_SESSION_MAX {
             let at = state.kept.iter().position(|track| track.is_over())?;
@@ -155,6 +175,15 @@ impl Ring {
         let state = self.state.lock();
         let found = state.kept.iter().find(|track| track.number == number);
         found.map(Arc::clone)
+    }
+
+    fn remove(&self, number: u64) {
+        let removed = {
+            let mut state = self.state.lock();
+            let at = state.kept.iter().position(|track| track.number == number);
+            at.and_then(|at| state.kept.remove(at))
+        };
+        drop(removed);
     }
 
     fn claim(&self, bytes: usize) -> bool {
@@ -340,8 +369,8 @@ impl Drop for Track {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let kept = state.entries.iter().filter(|entry| entry.is_kept);
-        let bytes = kept.map(|entry| entry.message.len()).sum();
-        self.give_back(bytes);
+        let bytes: usize = kept.map(|entry| entry.message.len()).sum();
+        self.give_back(bytes + KEPT_STREAM_BYTES);
     }
 }
 
@@ -422,7 +451,7 @@ mod tests {
     async fn the_room_of_a_session_goes_to_its_newest_streams() {
         let shelf = Arc::<Shelf>::default();
         let ring = Ring::new(&shelf);
-        let half = "x".repeat(KEPT_BYTES_PER_SESSION_MAX / 2);
+        let half = "x".repeat(KEPT_BYTES_PER_SESSION_MAX / 2 - KEPT_STREAM_BYTES);
         for _ in 0..3 {
             let (track, reader) = ring.open(somebody()).unwrap();
             track.finish(Some(half.clone().into()));
@@ -431,7 +460,7 @@ mod tests {
         assert!(ring.find(1).is_none());
         assert!(ring.find(2).unwrap().attach(0).is_some());
         assert!(ring.find(3).unwrap().attach(0).is_some());
-        assert_eq!(stock(&shelf), 2 * half.len());
+        assert_eq!(stock(&shelf), 2 * (half.len() + KEPT_STREAM_BYTES));
         drop(ring);
         assert_eq!(stock(&shelf), 0);
     }
@@ -452,6 +481,7 @@ mod tests {
         unread.finish(Some(huge.into()));
         let late = unread.attach(0).unwrap();
         assert_eq!(read(&unread, late).await, None);
+        drop((read_at_once, unread, ring));
         assert_eq!(stock(&shelf), 0);
     }
 
@@ -463,13 +493,13 @@ mod tests {
             .map(|_| {
                 let ring = Ring::new(&shelf);
                 let (track, reader) = ring.open(somebody()).unwrap();
-                track.finish(Some(vec![b'x'; each]));
+                track.finish(Some(vec![b'x'; each - KEPT_STREAM_BYTES]));
                 track.detach(reader);
                 ring
             })
             .collect();
         assert!(stock(&shelf) <= KEPT_BYTES_MAX);
-        let left = |ring: &Ring| ring.find(1).unwrap().attach(0).is_some();
+        let left = |ring: &Ring| ring.find(1).is_some_and(|track| track.attach(0).is_some());
         assert!(!left(&rings[0]));
         assert!(rings[1..].iter().all(|ring| left(ring)));
         drop(rings);

@@ -1,5 +1,7 @@
 //! Sessions of the older revisions: a random name, bound to its caller, bounded in number, ended when idle.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ use crate::limits::{SESSION_IDLE_SECS, SESSIONS_MAX, SESSIONS_PER_CALLER_MAX};
 const IDLE: Duration = Duration::from_secs(SESSION_IDLE_SECS);
 
 /// A session's name: 128 random bits. It is no credential: each use is checked against the caller too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
@@ -60,12 +62,58 @@ impl Session {
     }
 }
 
+type Table = HashMap<SessionId, Session>;
+
+/// Sessions by when they were used last, as far as that is known here: an entry that is behind the times is put right when its turn
+/// comes, so that a use costs nothing.
+#[derive(Debug, Default)]
+struct Queue(BinaryHeap<Reverse<(Instant, SessionId)>>);
+
+impl Queue {
+    fn push(&mut self, id: SessionId, used: Instant) {
+        self.0.push(Reverse((used, id)));
+    }
+
+    /// The session that was idle longest; one with a stream only if all have one.
+    fn oldest(&mut self, table: &mut Table, now: Instant) -> Option<SessionId> {
+        let mut in_use = self.0.len();
+        while let Some(Reverse((used, id))) = self.0.pop() {
+            let Some(session) = table.get_mut(&id) else {
+                continue;
+            };
+            if session.has_stream && in_use > 0 {
+                in_use -= 1;
+                session.last_used = now;
+            }
+            if session.last_used <= used {
+                return Some(id);
+            }
+            self.push(id, session.last_used);
+        }
+        None
+    }
+
+    /// Drops entries of sessions that have ended, once they are many.
+    fn tidy(&mut self, table: &Table, live: usize) {
+        if self.0.len() > 2 * live + 64 {
+            self.0.retain(|Reverse((_, id))| table.contains_key(id));
+        }
+    }
+}
+
+/// Sessions of one caller.
+#[derive(Debug, Default)]
+struct Owned {
+    count: usize,
+    queue: Queue,
+}
+
 /// All sessions. The caps hold whatever order they are opened and used in.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
-    table: HashMap<SessionId, Session>,
-    /// Sessions of each caller.
-    owned: HashMap<Arc<str>, usize>,
+    table: Table,
+    queue: Queue,
+    owned: HashMap<Arc<str>, Owned>,
 }
 
 impl Sessions {
@@ -77,22 +125,30 @@ impl Sessions {
         now: Instant,
     ) -> Result<SessionId, getrandom::Error> {
         let id = SessionId::random()?;
-        if self.owned.get(owner).copied().unwrap_or(0) >= SESSIONS_PER_CALLER_MAX {
-            self.make_room(now, |session| session.owner == *owner);
+        let own = self.owned.get_mut(owner);
+        if let Some(own) = own.filter(|own| own.count >= SESSIONS_PER_CALLER_MAX)
+            && let Some(oldest) = own.queue.oldest(&mut self.table, now)
+        {
+            self.remove(oldest);
         }
-        if self.table.len() >= SESSIONS_MAX {
-            self.make_room(now, |_| true);
+        if self.table.len() >= SESSIONS_MAX
+            && let Some(oldest) = self.queue.oldest(&mut self.table, now)
+        {
+            self.remove(oldest);
         }
-        *self.owned.entry(Arc::clone(owner)).or_insert(0) += 1;
-        self.table.insert(
-            id,
-            Session {
-                owner: Arc::clone(owner),
-                peer: Arc::new(peer),
-                last_used: now,
-                has_stream: false,
-            },
-        );
+        let session = Session {
+            owner: Arc::clone(owner),
+            peer: Arc::new(peer),
+            last_used: now,
+            has_stream: false,
+        };
+        self.table.insert(id, session);
+        self.queue.push(id, now);
+        self.queue.tidy(&self.table, self.table.len());
+        let own = self.owned.entry(Arc::clone(owner)).or_default();
+        own.count += 1;
+        own.queue.push(id, now);
+        own.queue.tidy(&self.table, own.count);
         Ok(id)
     }
 
@@ -147,40 +203,14 @@ impl Sessions {
             .filter(|session| *session.owner == *caller)
     }
 
-    /// Ends every session that was idle too long, and the longest idle of `which` if that freed none.
-    fn make_room(&mut self, now: Instant, which: impl Fn(&Session) -> bool) {
-        let expired: Vec<_> = self
-            .table
-            .iter()
-            .filter(|(_, session)| session.idle_since(now).is_some_and(|idle| idle >= IDLE))
-            .map(|(id, session)| (*id, which(session)))
-            .collect();
-        let mut has_room = false;
-        for (id, counts) in expired {
-            self.remove(id);
-            has_room |= counts;
-        }
-        if has_room {
-            return;
-        }
-        let oldest = self
-            .table
-            .iter()
-            .filter(|(_, session)| which(session))
-            .min_by_key(|(_, session)| (session.idle_since(now).is_none(), session.last_used));
-        if let Some(id) = oldest.map(|(id, _)| *id) {
-            self.remove(id);
-        }
-    }
-
     fn remove(&mut self, id: SessionId) -> bool {
         let Some(session) = self.table.remove(&id) else {
             return false;
         };
         session.peer.close();
-        if let Some(count) = self.owned.get_mut(&session.owner) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(own) = self.owned.get_mut(&session.owner) {
+            own.count = own.count.saturating_sub(1);
+            if own.count == 0 {
                 self.owned.remove(&session.owner);
             }
         }
@@ -254,19 +284,19 @@ mod tests {
         let kept = sessions.open(&other, peer(), start).unwrap().to_string();
         let greedy = Arc::from("greedy");
         let mut ids = Vec::new();
-        for number in 0..10_000_u64 {
-            let now = start + Duration::from_millis(number);
+        let mut now = start;
+        for _ in 0..SESSIONS_PER_CALLER_MAX + 100 {
+            now += Duration::from_millis(1);
             ids.push(sessions.open(&greedy, peer(), now).unwrap().to_string());
         }
         assert_eq!(sessions.table.len(), SESSIONS_PER_CALLER_MAX + 1);
-        let now = start + Duration::from_secs(11);
         assert!(
             sessions.find(&kept, "other", now).is_some(),
             "a greedy caller ends only its own"
         );
-        assert!(sessions.find(&ids[9_999], "greedy", now).is_some());
-        assert!(sessions.find(&ids[0], "greedy", now).is_none());
-        for number in 0..SESSIONS_MAX {
+        assert!(sessions.find(&ids[100], "greedy", now).is_some());
+        assert!(sessions.find(&ids[99], "greedy", now).is_none());
+        for number in 0..SESSIONS_MAX - SESSIONS_PER_CALLER_MAX + 50 {
             let owner = Arc::from(format!("caller {number}"));
             sessions.open(&owner, peer(), now).unwrap();
         }
@@ -274,8 +304,24 @@ mod tests {
     }
 
     #[test]
+    fn sessions_that_end_leave_nothing_behind() {
+        let mut sessions = Sessions::default();
+        let (now, owner) = (Instant::now(), Arc::from("a"));
+        let kept = sessions.open(&owner, peer(), now).unwrap();
+        for _ in 0..1_000 {
+            let id = sessions.open(&owner, peer(), now).unwrap();
+            assert!(sessions.end(&id.to_string(), "a"));
+        }
+        let own = &sessions.owned["a"];
+        assert!(sessions.queue.0.len() < 100 && own.queue.0.len() < 100);
+        let found = sessions.queue.oldest(&mut sessions.table, now);
+        assert_eq!(found, Some(kept));
+    }
+
+    #[test]
     fn ten_thousand_sessions_would_cost_less_than_eight_megabytes() {
-        let each = size_of::<Session>() + size_of::<Peer>() + size_of::<SessionId>() + 96;
+        let queued = 2 * size_of::<(Instant, SessionId)>();
+        let each = size_of::<Session>() + size_of::<Peer>() + size_of::<SessionId>() + queued + 96;
         assert!(each * 10_000 < 8 << 20, "{each} bytes each");
     }
 }

@@ -90,6 +90,7 @@ pub(super) struct Hearing {
     /// A client that goes away takes its request back.
     pub(super) cancels: bool,
     pub(super) whose: Addressee,
+    pub(super) _place: Option<Arc<Place>>,
 }
 
 impl Hearing {
@@ -118,17 +119,17 @@ pub(super) struct Playing {
     reader: u32,
     /// Number of the event that opens the stream, until it was told.
     opens_at: Option<u64>,
-    _place: Option<Place>,
+    _place: Option<Arc<Place>>,
 }
 
 impl Playing {
     /// A track from the beginning, by its first reader.
-    pub(super) const fn new(track: Arc<Track>, reader: u32) -> Self {
+    pub(super) const fn new(track: Arc<Track>, reader: u32, place: Option<Arc<Place>>) -> Self {
         Self {
             track,
             reader,
             opens_at: Some(0),
-            _place: None,
+            _place: place,
         }
     }
 
@@ -139,7 +140,7 @@ impl Playing {
             track,
             reader,
             opens_at: Some(heard),
-            _place: Some(place),
+            _place: Some(Arc::new(place)),
         })
     }
 
@@ -230,7 +231,7 @@ impl Reading {
 
     /// Ends it in good order.
     pub(super) fn end(&self) {
-        self.feed.end();
+        self.feed.end_for_reader();
     }
 
     /// The next message; `None` at the end.

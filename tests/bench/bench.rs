@@ -32,6 +32,7 @@ mod revisions;
 mod rmcp;
 mod serve;
 mod start;
+mod streams;
 mod table;
 mod write;
 
@@ -63,6 +64,7 @@ const MEASURES: &[(&str, Measure)] = &[
     ("clients", clients::rows),
     ("ingest", ingest::rows),
     ("memory", memory::rows),
+    ("streams", streams::rows),
     ("write", write::rows),
     ("start", start::rows),
     ("back", back::rows),

@@ -36,6 +36,14 @@ use crate::{child, design};
 /// The key that the product's server takes.
 pub(crate) const KEY: &str = "rh_bench_0123456789abcdef0123456789";
 
+/// Keys of as many further clients.
+pub(crate) const KEYS: usize = 20;
+
+/// One of them.
+pub(crate) fn key(number: usize) -> String {
+    format!("rh_bench_of_client_{number:08}_0123456789")
+}
+
 /// Controls in the mirror that is served.
 pub(crate) const CONTROLS: usize = 5_000;
 
@@ -69,13 +77,20 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             ["front"] => {
                 let mut tasks = JoinSet::new();
                 let server = Arc::new(product(&stop, &mut tasks)?);
-                let person = NewKey {
-                    name: "bench".into(),
+                let person = |name: String| NewKey {
+                    name,
                     role: Role::Operator,
                     scopes: None,
                     expires: None,
                 };
-                let guard = Guard::new(KeySource::memory(&[(person, Secret::new(KEY))]))?;
+                let mut keys = vec![(person("bench".into()), Secret::new(KEY))];
+                keys.extend((0..KEYS).map(|number| {
+                    (
+                        person(format!("client {number}")),
+                        Secret::new(&key(number)),
+                    )
+                }));
+                let guard = Guard::new(KeySource::memory(&keys))?;
                 let origins = OriginRules::new([], []);
                 let front = Front::new(
                     server,

@@ -14,8 +14,8 @@ use super::json::{Bent, Mcp, Odd, Slip};
 use super::mcp;
 
 /// Every status of the surface, those of the HTTP layer itself included.
-const STATUSES: [u16; 17] = [
-    200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 429, 431, 503,
+const STATUSES: [u16; 19] = [
+    101, 200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 426, 429, 431, 503,
 ];
 
 #[derive(Debug, Clone, TypeGenerator)]
@@ -54,6 +54,9 @@ const PATHS: &[&str] = &[
     "/mcp",
     "/mcp",
     "/mcp",
+    "/sse",
+    "/messages?session_id=AAAAAAAAAAAAAAAAAAAAAA",
+    "/mcp/ws",
     "/",
     "/livez",
     "/readyz",
@@ -114,6 +117,7 @@ const HEADERS: &[&[&str]] = &[
         "Connection: close",
         "Expect: 100-continue",
         "Upgrade: h2c",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         "Transfer-Encoding: gzip",
         "X: y",
         "X: y",
@@ -226,6 +230,10 @@ fn are_responses(mut bytes: &[u8]) {
         bytes = &bytes[head_end + 4..];
         if status == 100 {
             continue;
+        }
+        if status == 101 {
+            // What follows are frames of a WebSocket.
+            return;
         }
         assert!(STATUSES.contains(&status), "{head}");
         let field = |name: &str| {

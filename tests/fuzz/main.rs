@@ -24,6 +24,7 @@
 
 mod breaker;
 mod config;
+mod connection;
 mod desk;
 mod era;
 mod house;
@@ -82,6 +83,7 @@ targets! {
     "mirror" a_mirror_has_the_last_value_of_each_control_and_never_more_than_fits: Vec<mirror::Op> => mirror::holds,
     "sim" a_simulated_core_answers_what_it_can_read_and_writes_nothing_but_frames: Vec<sim::Step> => sim::holds,
     "mcp" a_posted_body_gets_an_answer_of_the_protocol_and_no_rule_is_broken: Vec<mcp::Request> => mcp::holds,
+    "connection" what_goes_out_of_a_connection_are_messages_and_it_ends: Vec<connection::Op> => connection::holds,
     "http" bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     "store" a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     "safety" a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,

@@ -120,6 +120,37 @@ async fn every_kind_of_open_stream_ends_in_good_order() {
 }
 
 #[tokio::test]
+async fn a_session_whose_caller_gets_another_key_opens_its_stream_again() {
+    let mut desk = Desk::new();
+    let mut session = desk.client();
+    session.initialize("2025-11-25").await;
+    let mut stream = desk.bed.sibling(&session);
+    stream.send("GET", "/mcp", &[EVENTS], "").await;
+    stream.receive().await;
+    desk.revoke();
+    assert_eq!(soon(stream.event()).await, None);
+    let again = NewKey {
+        name: "desk".to_owned(),
+        role: Role::Viewer,
+        scopes: None,
+        expires: None,
+    };
+    let secret = desk.keys.create(&again).unwrap();
+    session.key = Some(secret.expose().to_owned());
+    soon(async {
+        while session.legacy("ping", json!({})).await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let mut stream = desk.bed.sibling(&session);
+    stream.send("GET", "/mcp", &[EVENTS], "").await;
+    assert_eq!(stream.receive().await.status, 200);
+    let more = tokio::time::timeout(Duration::from_secs(1), stream.event()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
 async fn streams_of_other_keys_go_on() {
     let mut desk = Desk::new();
     let mut listening = desk.client();

@@ -28,6 +28,7 @@ mod prompts;
 mod resources;
 mod resume;
 mod schemas;
+mod sessions;
 mod shelf;
 mod sse;
 mod streams;

@@ -131,6 +131,16 @@ async fn wishes_that_cannot_be_read_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_takes_no_events_cannot_listen() {
+    let (mut bed, _) = bed();
+    let (headers, body) = modern("subscriptions/listen", json!({"notifications": {}}));
+    let mut headers = refs(&headers);
+    headers.push(("accept", "application/json"));
+    let answer = bed.client().post(&headers, &body.to_string()).await;
+    assert_eq!(answer.code(), (406, 406));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_changes_often_is_told_once_to_a_reader_that_does_not_keep_up() {
     let (mut bed, board) = bed();
     let mut client = bed.client();
@@ -342,6 +352,39 @@ async fn streams_are_bounded_per_key() {
     let params = json!({"notifications": {}});
     let mut client = bed.client();
     listen(&mut client, json!("again"), params["notifications"].clone()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_before_a_stream_on_one_connection_is_answered_before_it() {
+    let (mut bed, board) = bed();
+    let mut client = bed.client();
+    let (mut headers, body) = modern("tools/list", json!({}));
+    headers.push(("accept".to_owned(), "application/json".to_owned()));
+    let count = 200;
+    for _ in 0..count {
+        client
+            .send("POST", "/mcp", &refs(&headers), &body.to_string())
+            .await;
+    }
+    let wishes = json!({"notifications": {"toolsListChanged": true}});
+    let (headers, mut body) = modern("subscriptions/listen", wishes);
+    body["id"] = json!("listen");
+    client
+        .send("POST", "/mcp", &refs(&headers), &body.to_string())
+        .await;
+    pause().await;
+    let mut bytes = 0;
+    for _ in 0..count {
+        let answer = client.receive().await;
+        bytes += answer.body.len();
+        assert!(answer.json()["result"]["tools"].is_array());
+    }
+    assert!(bytes > 256 << 10, "{bytes} bytes fit the pipe");
+    let opened = client.receive().await;
+    assert_eq!(opened.header("content-type"), "text/event-stream");
+    assert!(client.event().await.is_some());
+    board.change(List::Tools);
+    assert!(client.event().await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
