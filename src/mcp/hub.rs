@@ -214,6 +214,11 @@ impl Hub {
         }
     }
 
+    /// How many listen, and the subscriptions with the bytes of their names.
+    pub(super) fn taken(&self) -> (usize, (usize, usize)) {
+        (self.state.lock().feeds.len(), self.places.taken())
+    }
+
     /// Looks for changes, for ever.
     pub(super) async fn watch(&self, registry: &Registry) {
         loop {

@@ -95,6 +95,14 @@ impl Places {
     }
 }
 
+impl Places {
+    /// How many are taken, and their bytes.
+    pub(super) fn taken(&self) -> (usize, usize) {
+        let counts = self.counts.lock();
+        (counts.total, counts.bytes)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.places.counts.lock();

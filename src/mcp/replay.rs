@@ -98,6 +98,11 @@ impl Shelf {
         }
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     fn release(&self, bytes: usize) {
         let mut stock = self.0.lock();
         stock.bytes = stock.bytes.saturating_sub(bytes);

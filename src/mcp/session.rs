@@ -152,6 +152,11 @@ impl Sessions {
         Ok(id)
     }
 
+    /// How many there are, idle ones included until they are found to be.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// Finds the caller's session and marks it used. `None` for one that is unknown, ended, or somebody else's.
     pub(super) fn find(
         &mut self,

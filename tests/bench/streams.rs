@@ -3,55 +3,15 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::child::Role;
+use crate::load::{Client, listen};
 use crate::table::Row;
 use crate::{Scale, clock, serve};
 
-/// What a client sends to open a stream of changes.
-fn listen(address: SocketAddr, key: &str) -> Vec<u8> {
-    let body = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen",
-        "params": {
-            "notifications": {"toolsListChanged": true},
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientCapabilities": {},
-            },
-        },
-    });
-    post(
-        address,
-        key,
-        "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n",
-        &body,
-    )
-}
-
-/// What a client of an older revision sends to open a session.
-fn initialize(address: SocketAddr, key: &str) -> Vec<u8> {
-    let body = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-11-25", "capabilities": {"elicitation": {}},
-            "clientInfo": {"name": "bench", "version": "1.0.0"},
-        },
-    });
-    post(address, key, "", &body)
-}
-
-fn post(address: SocketAddr, key: &str, headers: &str, body: &Value) -> Vec<u8> {
-    let body = body.to_string();
-    format!(
-        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\n{headers}Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    )
-    .into_bytes()
-}
+const REVISION: &str = "2025-11-25";
 
 async fn open(address: SocketAddr, request: &[u8]) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
@@ -91,12 +51,12 @@ pub(crate) fn rows(scale: &Scale) -> Result<Vec<Row>> {
         let mut role = Role::start(&["serve", "front"])?;
         let address: SocketAddr = role.hear()?.parse()?;
         let rss = || clock::rss_of(role.pid());
-        let mut client = crate::load::Client::connect(address).await?;
-        client.ask(&initialize(address, &serve::key(0))).await?;
+        let mut client = Client::connect(address).await?;
+        client.initialize(address, &serve::key(0), REVISION).await?;
         let settled = rss()?;
         for number in 0..count {
             let key = serve::key(number % serve::KEYS);
-            client.ask(&initialize(address, &key)).await?;
+            client.initialize(address, &key, REVISION).await?;
         }
         let abandoned = rss()?;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);

@@ -25,16 +25,21 @@
 mod breaker;
 mod config;
 mod connection;
+mod desk;
+mod era;
 mod house;
 mod http;
 mod json;
 mod link;
 mod mcp;
 mod mirror;
+mod resume;
 mod safety;
 mod session;
 mod sim;
 mod store;
+mod traffic;
+mod websocket;
 mod wire;
 
 /// How long a target is tried where `BOLERO_RANDOM_TEST_TIME_MS` does not say otherwise: long enough for a gross fault.
@@ -82,5 +87,9 @@ targets! {
     "http" bytes_on_a_connection_get_http_and_the_connection_ends: http::Connection => http::holds,
     "store" a_damaged_store_opens_tells_nothing_untrue_and_takes_writes_again: Vec<store::Damage> => store::holds,
     "safety" a_write_that_passes_breaks_no_rule: safety::Rules => safety::holds,
+    "era" who_carries_a_message_and_who_answers_it_take_it_for_the_same: era::Case => era::holds,
+    "resume" a_broken_stream_goes_on_where_it_is_taken_up_again: resume::Case => resume::holds,
+    "traffic" what_clients_make_the_server_hold_is_bounded_and_given_back: Vec<traffic::Op> => traffic::holds,
+    "websocket" frames_get_frames_and_nothing_is_left_of_a_socket: websocket::Client => websocket::holds,
     "link" a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
 }

@@ -246,6 +246,12 @@ impl Inputs {
 }
 
 impl Table {
+    /// How many there are, and their bytes.
+    pub(in crate::mcp) fn taken(&self) -> (usize, usize) {
+        let entries = self.0.lock();
+        (entries.tasks.len(), entries.bytes)
+    }
+
     /// Makes a task that works on so many bytes. It is kept for [`TASK_TTL_SECS`], come what may.
     pub(super) fn create(
         &self,
