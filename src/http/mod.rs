@@ -377,7 +377,8 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         | Refusal::Unreadable
         | Refusal::Damaged
         | Refusal::Unknown
-        | Refusal::Expired => (401, None),
+        | Refusal::Expired
+        | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {
         route,
