@@ -469,6 +469,12 @@ pub const TOKEN_MAX_BYTES: usize = 8 << 10;
 /// Longest head of a bearer token, bytes of Base64. A longer one is refused unread.
 pub const TOKEN_HEAD_MAX_BYTES: usize = 2 << 10;
 
+/// Longest body of a request for a bearer token, bytes: a life and six scopes. A longer one is refused unread.
+pub const WISH_MAX_BYTES: usize = 4 << 10;
+
+/// Shortest secret that signs bearer tokens, bytes: as long as the hash of HS256 (RFC 7518, section 3.2). A shorter one is refused.
+pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
+
 /// Longest life of a bearer token of our own, seconds. A longer one cannot be configured, and one that claims it is refused.
 pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
 

@@ -283,7 +283,7 @@ impl Guard {
             let now = UnixMillis::now();
             self.tell_of_expiry(std::mem::replace(&mut before, now), now);
             self.tell_of_token_ends();
-            if self.file.is_none() {
+            if self.file.is_none() && !self.bearers.has_file() {
                 continue;
             }
             let guard = Arc::clone(&self);

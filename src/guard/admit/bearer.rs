@@ -37,6 +37,11 @@ impl Bearers {
         self.began + Duration::from_secs(token.ends.into())
     }
 
+    /// Whether the secret stands in a file.
+    pub(super) const fn has_file(&self) -> bool {
+        self.tokens.file().is_some()
+    }
+
     /// Reads the secret again if its file changed. Answers whether tokens ended with that.
     fn reload_if_changed(&self) -> bool {
         let Some(file) = self.tokens.file() else {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 pub(super) use ends::Ends;
 pub(super) use own::Subject;
 pub use own::{Minted, TokenTimes, Tokens};
-pub use secret::{CHOSEN_MIN_BYTES, SecretFile, SecretFileError};
+pub use secret::{SecretFile, SecretFileError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -176,7 +176,7 @@ impl Tokens {
         Self::under(secret::random().ok(), times)
     }
 
-    /// Tokens under a secret that somebody chose, of at least [`CHOSEN_MIN_BYTES`](super::CHOSEN_MIN_BYTES).
+    /// Tokens under a secret that somebody chose, of at least [`TOKEN_SECRET_MIN_BYTES`](crate::limits::TOKEN_SECRET_MIN_BYTES).
     #[must_use]
     pub fn chosen(secret: &Secret, times: TokenTimes) -> Self {
         Self::under(Some(secret.clone()), times)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::UnixMillis;
 use crate::base::file;
 use crate::base::secret::Secret;
+use crate::limits::TOKEN_SECRET_MIN_BYTES;
 
 /// Format of the file. A newer one is refused, not guessed at.
 const VERSION: u32 = 1;
@@ -21,9 +22,6 @@ const FILE_MAX_BYTES: u64 = 4 << 10;
 
 /// Random bytes of a secret: as many as HS256 can use (RFC 7518, section 3.2).
 const SECRET_BYTES: usize = 32;
-
-/// Shortest secret that somebody may choose, bytes (RFC 7518, section 3.2: as long as the hash).
-pub const CHOSEN_MIN_BYTES: usize = 32;
 
 /// Why the file of the secret cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +101,7 @@ impl SecretFile {
                 found: contents.version,
             });
         }
-        if contents.secret.len() < CHOSEN_MIN_BYTES {
+        if contents.secret.len() < TOKEN_SECRET_MIN_BYTES {
             return Err(damaged());
         }
         Ok(Some(Secret::new(&contents.secret)))
