@@ -481,6 +481,27 @@ pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
 /// Longest time in which tokens can be refreshed from one showing of a key, seconds. A longer one cannot be configured.
 pub const TOKEN_CHAIN_MAX_SECS: u64 = 30 * 24 * 3_600;
 
+/// Longest document with the keys of an identity provider, bytes. A longer one is not read; the keys known before stay.
+pub const PROVIDER_KEYS_MAX_BYTES: usize = 64 << 10;
+
+/// Keys of an identity provider. A set with more is not taken.
+pub const PROVIDER_KEYS_MAX: usize = 32;
+
+/// Longest name of such a key, bytes. One with a longer name is left out.
+pub const PROVIDER_KEY_ID_MAX_BYTES: usize = 256;
+
+/// Seconds between two looks at an identity provider's keys.
+pub const PROVIDER_REFRESH_SECS: u64 = 3_600;
+
+/// Least seconds between two looks, however many tokens name a key that is not known.
+pub const PROVIDER_FETCH_MIN_SECS: u64 = 60;
+
+/// Seconds for which keys hold that could not be read again since. After that nobody comes in by them.
+pub const PROVIDER_KEYS_AGE_MAX_SECS: u64 = 24 * 3_600;
+
+/// Entries in the list of roles for tokens from outside.
+pub const PROVIDER_ROLES_MAX: usize = 64;
+
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
@@ -548,7 +569,8 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + TASKS_MAX * TASK_ENTRY_BYTES
     + TASKS_BYTES_MAX
     + STATES_REMEMBERED_MAX * STATE_BYTES
-    + TOKEN_ENDS_BYTES;
+    + TOKEN_ENDS_BYTES
+    + 2 * PROVIDER_KEYS_MAX_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
 pub const MEMORY_BUDGET_BYTES: usize = 216 << 20;

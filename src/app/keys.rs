@@ -1,14 +1,16 @@
 //! `rackhand key`: makes, lists and revokes the keys of clients, in the file that the running service reads.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::base::file;
-use crate::config::{Config, TOKEN_SECRET_VARIABLE};
+use crate::config::{Config, JwksPlace, TOKEN_SECRET_VARIABLE};
 use crate::guard::Role;
 use crate::guard::keyfile::{KeyFile, NewKey};
-use crate::guard::token::{SecretFile, TokenTimes, Tokens};
+use crate::guard::token::{KeySetSource, Provider, ProviderRules, SecretFile, TokenTimes, Tokens};
+use crate::link::Dial;
 
 /// The key file inside the data folder.
 #[must_use]
@@ -39,6 +41,33 @@ pub(super) fn tokens(config: &Config) -> Tokens {
         );
     }
     tokens
+}
+
+/// The identity provider of a configuration.
+pub(super) fn provider(config: &Config, dial: &Arc<dyn Dial>) -> Option<Arc<Provider>> {
+    let provider = config.identity_provider.as_ref()?;
+    // Both were looked at when the configuration was read.
+    let roles = provider
+        .roles
+        .iter()
+        .filter_map(|(value, role)| Some((value.clone(), role.parse().ok()?)));
+    let source = match &provider.jwks {
+        JwksPlace::File(path) => KeySetSource::File(path.clone()),
+        JwksPlace::Url(url) => KeySetSource::Url {
+            url: url.parse().ok()?,
+            ca_file: provider.ca_file.clone(),
+            dial: Arc::clone(dial),
+        },
+    };
+    let accepted = ProviderRules {
+        issuer: provider.issuer.clone(),
+        audience: provider.audience.clone(),
+        resource: provider.resource.clone(),
+        name_claim: provider.name_claim.clone(),
+        role_claim: provider.role_claim.clone(),
+        roles: roles.collect(),
+    };
+    Some(Arc::new(Provider::new(accepted, source)))
 }
 
 /// Ends every bearer token, and returns what to tell the person.

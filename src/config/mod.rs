@@ -4,6 +4,7 @@
 //! the code. Secrets are not here but in files that this names.
 
 mod problems;
+mod provider;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
+    /// The site's identity provider, if there is one.
+    pub identity_provider: Option<ProviderConfig>,
     /// The Q-SYS systems, at least one.
     pub cores: Vec<CoreConfig>,
     /// Timing of every link.
@@ -71,6 +74,36 @@ pub struct TokensConfig {
     pub chain: Duration,
     /// A secret in place of the box's own, from the environment alone.
     pub secret: Option<Secret>,
+}
+
+/// Section `[identity-provider]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// The issuer.
+    pub issuer: String,
+    /// The audience.
+    pub audience: String,
+    /// The URL of this box.
+    pub resource: String,
+    /// Where its keys are.
+    pub jwks: JwksPlace,
+    /// The authorities for an `https` URL of its keys.
+    pub ca_file: PathBuf,
+    /// The claim with the person's name.
+    pub name_claim: String,
+    /// The claim that gives roles.
+    pub role_claim: String,
+    /// What its values give, as words.
+    pub roles: Vec<(String, String)>,
+}
+
+/// Where the keys of an identity provider are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksPlace {
+    /// A file.
+    File(PathBuf),
+    /// A URL that was found fit.
+    Url(String),
 }
 
 /// One `[[core]]`.

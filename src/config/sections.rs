@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
+use super::provider;
 use super::{
     BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig,
     SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TokensConfig, Transport, Trust,
@@ -25,8 +26,9 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     };
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
     let (safety, store, log) = (section("safety"), section("store"), section("log"));
-    let tokens = section("tokens");
+    let (tokens, provider) = (section("tokens"), section("identity-provider"));
     Config {
+        identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(Section::new("listen", listen, problems)),
         cores: read_cores(merged, problems),

@@ -9,6 +9,7 @@ mod lasting;
 mod messages;
 mod origin;
 mod reply;
+mod resource;
 mod route;
 mod socket;
 mod sse;
@@ -38,7 +39,9 @@ pub use route::{Access, Route};
 use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
+use self::resource::Metadata;
 use crate::base::shutdown::Stop;
+use crate::guard::token::TokenFault;
 use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
@@ -94,6 +97,8 @@ pub struct Front {
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
+    /// What is told of the identity provider, if there is one.
+    metadata: Option<Metadata>,
     connections: Mutex<Connections>,
 }
 
@@ -152,7 +157,11 @@ impl Front {
         origins: OriginRules,
         limits: Limits,
     ) -> Self {
+        let metadata = guard
+            .provider()
+            .map(|provider| Metadata::new(provider.rules()));
         Self {
+            metadata,
             server,
             guard,
             health,
@@ -299,6 +308,19 @@ impl Front {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> Response<Body> {
+        let mut response = self.decide(route, request, peer).await;
+        if let Some(metadata) = &self.metadata {
+            metadata.hint_at(response.headers_mut());
+        }
+        response
+    }
+
+    async fn decide(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
             query
@@ -349,10 +371,11 @@ impl Front {
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
-            (Route::NoOauth, _) => reply::text(
-                404,
-                "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
-            ),
+            (Route::ResourceMetadata, _) => match &self.metadata {
+                Some(metadata) => metadata.answer(),
+                None => reply::text(404, resource::NO_OAUTH),
+            },
+            (Route::NoOauth, _) => reply::text(404, resource::NO_OAUTH),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
             (
                 Route::Nothing
@@ -383,6 +406,10 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
+        Refusal::Token(TokenFault::NoRole) => (403, None),
+        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
+            (503, Some(Duration::from_mins(1)))
+        }
         Refusal::NoKeys
         | Refusal::Missing
         | Refusal::Unreadable

@@ -29,6 +29,8 @@ pub enum Route {
     Token,
     /// `/auth/refresh`: a token makes the next one.
     Refresh,
+    /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
+    ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -54,7 +56,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -66,6 +68,7 @@ impl Route {
         Self::Help,
         Self::Token,
         Self::Refresh,
+        Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -85,6 +88,8 @@ impl Route {
             "/help" => Self::Help,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
+            "/.well-known/oauth-protected-resource"
+            | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -100,7 +105,7 @@ impl Route {
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live | Self::ResourceMetadata | Self::NoOauth | Self::Nothing => Access::Open,
         }
     }
 
@@ -120,7 +125,12 @@ impl Route {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages | Self::Token | Self::Refresh => "POST",
             Self::Sse | Self::WebSocket => "GET",
-            Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
+            Self::Live
+            | Self::Ready
+            | Self::Health
+            | Self::StatusPage
+            | Self::Help
+            | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -144,7 +154,11 @@ mod tests {
             ("/", Route::StatusPage),
             ("/health", Route::Health),
             ("/healthz", Route::Health),
-            ("/.well-known/oauth-protected-resource/mcp", Route::NoOauth),
+            (
+                "/.well-known/oauth-protected-resource/mcp",
+                Route::ResourceMetadata,
+            ),
+            ("/.well-known/oauth-authorization-server", Route::NoOauth),
             ("/register", Route::NoOauth),
             ("/sse", Route::Sse),
             ("/messages", Route::Messages),
@@ -166,7 +180,10 @@ mod tests {
             let is_open = route.access() == Access::Open;
             assert_eq!(
                 is_open,
-                matches!(route, Route::Live | Route::NoOauth | Route::Nothing)
+                matches!(
+                    route,
+                    Route::Live | Route::ResourceMetadata | Route::NoOauth | Route::Nothing
+                )
             );
         }
         assert!(Route::Mcp.allows(&Method::DELETE) && !Route::Mcp.allows(&Method::PUT));

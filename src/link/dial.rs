@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,6 +250,25 @@ pub async fn secure_pinned(
     let (_, session) = stream.get_ref();
     let shown = session.peer_certificates().and_then(<[_]>::first);
     pin::check_one(fingerprint, shown)?;
+    Ok(stream)
+}
+
+/// TLS over a byte stream, with a peer whose certificate an authority of this PEM file signed for this host.
+///
+/// # Errors
+///
+/// The peer does not speak TLS, is not to be trusted, or is not done at `until`.
+pub async fn secure_by_authority(
+    stream: Box<dyn ByteStream>,
+    host: &str,
+    ca_file: PathBuf,
+    until: Instant,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let address = CoreAddress {
+        host: host.to_owned(),
+        port: None,
+    };
+    let stream = secure(&TlsTrust::CaFile(ca_file), &address, stream, until).await?;
     Ok(stream)
 }
 
