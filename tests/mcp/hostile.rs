@@ -1,0 +1,82 @@
+//! Clients that are hostile, broken or merely odd: each was once told something untrue, or not what to do next.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::bed::{Bed, lines, modern, refs};
+use crate::shelf::Shelf;
+
+fn message(answer: &Value) -> &str {
+    answer["error"]["message"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_of_the_arguments_that_came_twice_was_taken_the_second_time() {
+    let mut bed = Bed::new();
+    let mut client = bed.client();
+    for version in ["2024-11-05", "2025-11-25"] {
+        client.initialize(version).await;
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"fixture_echo","arguments":{"text":"a","text":"b"}}}"#;
+        let response = client.post(&[], body).await;
+        assert_eq!(response.code(), (200, -32602));
+        assert!(message(&response.json()).contains(r#"the field "text" comes twice"#));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_of_null_were_refused_where_none_are_needed() {
+    let mut bed = Bed::serving_also(Arc::new(Shelf::with_books(1)));
+    for (method, name, expected) in [
+        ("tools/call", "fixture_speak", "\"isError\":false"),
+        ("prompts/get", "shelf_tidy", "\"messages\":["),
+    ] {
+        let (mut headers, body) = modern(method, json!({"name": name, "arguments": null}));
+        let body = body.to_string();
+        headers.extend([
+            ("host".to_owned(), "127.0.0.1:8080".to_owned()),
+            ("content-type".to_owned(), "application/json".to_owned()),
+            ("content-length".to_owned(), body.len().to_string()),
+            ("x-api-key".to_owned(), bed.key("operator").to_owned()),
+        ]);
+        let head = lines(refs(&headers));
+        let request = format!("POST /mcp HTTP/1.1\r\n{head}\r\n{body}");
+        let mut client = bed.client();
+        // Past the bed, which checks what is sent, and the schema has no null here.
+        let fitting = body.replace("\"arguments\":null,", "");
+        client.tape.lock().unwrap().sent(&fitting);
+        client.stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = client.receive().await;
+        assert!(answer.body.contains(expected), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn older_clients_were_told_that_arguments_do_not_fit_but_not_which() {
+    let mut bed = Bed::new();
+    for version in ["2024-11-05", "2025-03-26", "2025-06-18"] {
+        let mut client = bed.client();
+        client.initialize(version).await;
+        let call = json!({"name": "fixture_echo", "arguments": {"text": 5}});
+        let answer = client.legacy("tools/call", call).await.json();
+        let message = message(&answer);
+        assert!(
+            message.contains("/text") && message.contains("Give a value of type string"),
+            "{version}: {message}"
+        );
+        assert_eq!(answer["error"]["data"][0]["path"], "/text");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prompt_said_that_arguments_do_not_fit_but_not_which() {
+    let mut bed = Bed::serving_also(Arc::new(Shelf::with_books(1)));
+    let params = json!({"name": "shelf_letter", "arguments": {}});
+    let answer = bed.client().modern("prompts/get", params).await.json();
+    let message = message(&answer);
+    assert!(
+        message.contains("/to: the argument is missing. Who gets it."),
+        "{message}"
+    );
+}
