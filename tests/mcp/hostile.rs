@@ -5,11 +5,58 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
-use crate::bed::{Bed, lines, modern, refs};
+use crate::bed::{Bed, MODERN, lines, modern, refs};
 use crate::shelf::Shelf;
+
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 fn message(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn metadata_that_came_twice_was_called_missing() {
+    let mut bed = Bed::new();
+    let version = [("mcp-protocol-version", MODERN), ("mcp-method", "ping")];
+    let (_, body) = modern("ping", json!({}));
+    let meta = body["params"]["_meta"].to_string();
+    for params in [
+        format!(r#"{{"_meta":{{}},"_meta":{meta}}}"#),
+        format!("[{meta}]"),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":7,"method":"ping","params":{params}}}"#);
+        let response = bed.client().post(&version, &body).await;
+        assert_eq!(response.code(), (400, -32602));
+        assert!(
+            message(&response.json()).contains("no field comes twice"),
+            "{params}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_as_long_as_a_body_came_back_whole() {
+    let mut bed = Bed::new();
+    let (headers, mut body) = modern("tools/call", json!({"name": "fixture_echo"}));
+    body["params"]["name"] = json!("y".repeat(200_000));
+    let response = bed.client().post(&refs(&headers), &body.to_string()).await;
+    assert_eq!(response.code(), (400, -32020));
+    assert!(response.body.len() < 500, "{} bytes", response.body.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_header_that_came_twice_was_called_missing() {
+    let mut bed = Bed::new();
+    let mut client = bed.client();
+    client.initialize("2025-11-25").await;
+    let session = client.session.clone().unwrap();
+    let twice = [
+        ("mcp-session-id", session.as_str()),
+        ("Mcp-Session-Id", session.as_str()),
+    ];
+    let response = client.post(&twice, PING).await;
+    assert_eq!(response.code(), (400, -32600));
+    assert!(message(&response.json()).contains("must be there once"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,4 +126,13 @@ async fn a_prompt_said_that_arguments_do_not_fit_but_not_which() {
         message.contains("/to: the argument is missing. Who gets it."),
         "{message}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_resource_left_the_reader_without_a_next_step() {
+    let mut bed = Bed::serving_also(Arc::new(Shelf::with_books(1)));
+    let params = json!({"uri": "shelf://nowhere"});
+    let answer = bed.client().modern("resources/read", params).await.json();
+    assert!(message(&answer).contains("`resources/list`"), "{answer}");
+    assert_eq!(answer["error"]["data"]["uri"], "shelf://nowhere");
 }
