@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use rackhand::limits::WEBSOCKET_MESSAGE_MAX_BYTES;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::bed::{Bed, MODERN, lines, modern, refs};
 use crate::shelf::Shelf;
@@ -12,6 +13,21 @@ const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
 
 fn message(answer: &Value) -> &str {
     answer["error"]["message"].as_str().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compressed_body_was_called_no_json() {
+    let mut bed = Bed::new();
+    for coding in ["gzip", "br", "identity, gzip"] {
+        let response = bed
+            .client()
+            .post(&[("content-encoding", coding)], PING)
+            .await;
+        assert_eq!(response.status, 415, "{coding}");
+        assert!(response.body.contains("Content-Encoding"), "{coding}");
+    }
+    let plain = [("content-encoding", "Identity")];
+    assert_eq!(bed.client().post(&plain, PING).await.status, 400);
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,6 +115,7 @@ async fn arguments_of_null_were_refused_where_none_are_needed() {
     }
 }
 
+/// Hosts of the older revisions show a model the message of an error and nothing else.
 #[tokio::test(start_paused = true)]
 async fn older_clients_were_told_that_arguments_do_not_fit_but_not_which() {
     let mut bed = Bed::new();
@@ -135,4 +152,49 @@ async fn an_unknown_resource_left_the_reader_without_a_next_step() {
     let answer = bed.client().modern("resources/read", params).await.json();
     assert!(message(&answer).contains("`resources/list`"), "{answer}");
     assert_eq!(answer["error"]["data"]["uri"], "shelf://nowhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_last_event_id_gave_a_stream_that_ended_at_once_and_for_ever() {
+    let mut bed = Bed::new();
+    let mut client = bed.client();
+    client.initialize("2025-11-25").await;
+    let mut stream = bed.sibling(&client);
+    // Blanks, since the bed takes a header away whose value is empty.
+    let headers = [("accept", "text/event-stream"), ("last-event-id", " ")];
+    stream.send("GET", "/mcp", &headers, "").await;
+    assert_eq!(stream.receive_head().await.status, 200);
+    assert!(stream.chunk().await.unwrap().starts_with("id: 0-"));
+    assert_eq!(stream.chunk().await.unwrap(), ":\n\n", "it stays open");
+}
+
+/// RFC 6455, 7.1.7: whoever fails a connection says why.
+#[tokio::test(start_paused = true)]
+async fn a_websocket_was_cut_without_a_word_for_a_frame_against_the_rules() {
+    for (what, frame, code) in [
+        ("unmasked", &b"\x81\x02{}"[..], 1002_u16),
+        ("a reserved bit", b"\xc1\x82\0\0\0\0{}", 1002),
+        ("an unknown opcode", b"\x83\x80\0\0\0\0", 1002),
+        ("a piece of nothing", b"\x80\x80\0\0\0\0", 1002),
+        ("half a ping", b"\x09\x80\0\0\0\0", 1002),
+        ("no UTF-8", b"\x81\x82\0\0\0\0\xff\xfe", 1007),
+        ("too long", b"\x81\xff\0\0\0\0\0\x02\0\0\0\0\0\0", 1009),
+    ] {
+        const { assert!(WEBSOCKET_MESSAGE_MAX_BYTES < 0x2_0000) };
+        let mut bed = Bed::new();
+        let mut client = bed.client();
+        let upgrade = [
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        client.send("GET", "/mcp/ws", &upgrade, "").await;
+        assert_eq!(client.receive_head().await.status, 101);
+        client.stream.write_all(frame).await.unwrap();
+        let mut head = [0_u8; 4];
+        client.stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(head[0], 0x88, "{what}: a close frame");
+        assert_eq!(u16::from_be_bytes([head[2], head[3]]), code, "{what}");
+    }
 }
