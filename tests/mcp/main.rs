@@ -16,6 +16,7 @@ mod completion;
 mod connection;
 mod fixture;
 mod front;
+mod hang_up;
 mod hostile;
 mod jobs;
 mod keys;
