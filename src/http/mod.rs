@@ -7,6 +7,7 @@ mod endpoint;
 mod health;
 mod lasting;
 mod messages;
+mod openapi;
 mod origin;
 mod reply;
 mod resource;
@@ -368,6 +369,7 @@ impl Front {
             }
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
+            (Route::OpenApi, Some(_)) => openapi::answer(),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
@@ -385,6 +387,7 @@ impl Front {
                 | Route::WebSocket
                 | Route::StatusPage
                 | Route::Help
+                | Route::OpenApi
                 | Route::Token
                 | Route::Refresh,
                 _,

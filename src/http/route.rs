@@ -25,6 +25,8 @@ pub enum Route {
     StatusPage,
     /// `/help`: the documentation.
     Help,
+    /// `/openapi.json`: the description of what is here besides MCP.
+    OpenApi,
     /// `/auth/token`: a key makes a short-lived token.
     Token,
     /// `/auth/refresh`: a token makes the next one.
@@ -54,9 +56,23 @@ pub enum Access {
     TokenAlone,
 }
 
+impl Access {
+    /// Who may come, in the words of the documentation.
+    #[must_use]
+    pub fn who(self) -> String {
+        match self {
+            Self::Open | Self::OpenDetailBy(_) => "anybody".to_owned(),
+            Self::Key => "key or token".to_owned(),
+            Self::KeyWith(scope) => format!("key or token with `{}`", scope.as_str()),
+            Self::KeyAlone => "key, no token".to_owned(),
+            Self::TokenAlone => "token made by a key".to_owned(),
+        }
+    }
+}
+
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -66,12 +82,38 @@ impl Route {
         Self::Health,
         Self::StatusPage,
         Self::Help,
+        Self::OpenApi,
         Self::Token,
         Self::Refresh,
         Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
     ];
+
+    /// The paths that lead there, as the documentation writes them: `{document}` stands for any text.
+    #[must_use]
+    pub const fn paths(self) -> &'static [&'static str] {
+        match self {
+            Self::Mcp => &["/mcp"],
+            Self::Sse => &["/sse"],
+            Self::Messages => &["/messages"],
+            Self::WebSocket => &["/mcp/ws"],
+            Self::Live => &["/livez"],
+            Self::Ready => &["/readyz"],
+            Self::Health => &["/healthz", "/health"],
+            Self::StatusPage => &["/"],
+            Self::Help => &["/help"],
+            Self::OpenApi => &["/openapi.json"],
+            Self::Token => &["/auth/token"],
+            Self::Refresh => &["/auth/refresh"],
+            Self::ResourceMetadata => &[
+                "/.well-known/oauth-protected-resource",
+                "/.well-known/oauth-protected-resource/mcp",
+            ],
+            Self::NoOauth => &["/.well-known/{document}", "/register"],
+            Self::Nothing => &["/{anything}"],
+        }
+    }
 
     /// The route of a path, compared byte by byte: no decoding, no dots, no doubled slashes.
     #[must_use]
@@ -86,6 +128,7 @@ impl Route {
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
             "/help" => Self::Help,
+            "/openapi.json" => Self::OpenApi,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/.well-known/oauth-protected-resource"
@@ -101,7 +144,7 @@ impl Route {
     pub const fn access(self) -> Access {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
-            Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::StatusPage | Self::Help | Self::OpenApi => Access::KeyWith(Scope::Read),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
@@ -130,6 +173,7 @@ impl Route {
             | Self::Health
             | Self::StatusPage
             | Self::Help
+            | Self::OpenApi
             | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
@@ -171,6 +215,69 @@ mod tests {
             ("", Route::Nothing),
         ] {
             assert_eq!(Route::of(path), route, "{path}");
+        }
+    }
+
+    /// The rows of the table in the documentation that belong to a route.
+    fn rows(route: Route) -> Vec<String> {
+        let verbs = match route.allow() {
+            "" => "any",
+            verbs => verbs,
+        };
+        let row = |path: &str, who: String| format!("| `{path}` | {verbs} | {who} |");
+        let paths = route.paths().iter();
+        let mut rows: Vec<String> = paths
+            .clone()
+            .map(|path| row(path, route.access().who()))
+            .collect();
+        if let Access::OpenDetailBy(scope) = route.access() {
+            let who = Access::KeyWith(scope).who();
+            rows.extend(paths.map(|path| row(&format!("{path}?detail"), who.clone())));
+        }
+        rows
+    }
+
+    #[test]
+    fn every_route_has_its_row_in_the_documentation_and_there_is_no_other() {
+        let text = include_str!("../docs/access.md");
+        let (_, table) = text.split_once("| Path | Verbs | Who |").unwrap();
+        let written: Vec<&str> = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        let mut wanted: Vec<String> = Route::ALL.into_iter().flat_map(rows).collect();
+        for row in &written {
+            assert!(
+                wanted.iter().any(|other| other == row),
+                "nothing is there: {row}"
+            );
+            wanted.retain(|other| other != row);
+        }
+        assert!(wanted.is_empty(), "not in src/docs/access.md: {wanted:#?}");
+    }
+
+    #[test]
+    fn no_route_is_missing_in_the_list_of_all() {
+        let source = include_str!("route.rs");
+        let (_, variants) = source.split_once("pub enum Route {").unwrap();
+        let (variants, _) = variants.split_once("\n}").unwrap();
+        let variants: Vec<&str> = variants
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(','))
+            .filter(|line| !line.starts_with("//"))
+            .collect();
+        let all = Route::ALL.map(|route| format!("{route:?}"));
+        assert_eq!(variants, all);
+    }
+
+    #[test]
+    fn the_documented_paths_lead_where_they_are_documented() {
+        for route in Route::ALL {
+            for path in route.paths() {
+                let path = path.replace(['{', '}'], "");
+                assert_eq!(Route::of(&path), route, "{path}");
+            }
         }
     }
 

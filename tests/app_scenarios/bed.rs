@@ -14,7 +14,7 @@ use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::config::Config;
-use rackhand::guard::{Guard, KeySource, NewKey, Role, key};
+use rackhand::guard::{Guard, KeySource, NewKey, Role, Scope, key};
 use rackhand::http::Front;
 use rackhand::link::Dial;
 use rackhand::link::dial::ByteStream;
@@ -117,15 +117,17 @@ impl Bed {
             .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
         let mut keys = BTreeMap::new();
         let mut records = Vec::new();
-        let roles = Role::ALL.map(|role| (role.as_str(), role, None));
-        let expired = ("expired", Role::Admin, Some(UnixMillis(1)));
-        for (name, role, expires) in roles.into_iter().chain([expired]) {
+        let roles = Role::ALL.map(|role| (role.as_str(), role, None, None));
+        let expired = ("expired", Role::Admin, None, Some(UnixMillis(1)));
+        // Good for something, but not for looking.
+        let blind = ("blind", Role::Guest, Some(vec![Scope::Diagnose]), None);
+        for (name, role, scopes, expires) in roles.into_iter().chain([expired, blind]) {
             let secret = key::generate().unwrap();
             keys.insert(name, secret.clone());
             let new = NewKey {
                 name: name.to_owned(),
                 role,
-                scopes: None,
+                scopes,
                 expires,
             };
             records.push((new, secret));

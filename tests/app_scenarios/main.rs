@@ -14,6 +14,7 @@ mod designs;
 mod offers;
 mod older;
 mod outage;
+mod routes;
 mod size;
 mod tokens;
 mod watches;

@@ -1,7 +1,7 @@
 //! Bearer tokens: short-lived, signed, and never worth more than the key behind them.
 //!
 //! The algorithm in a token's head decides who may have made it, and each maker has its own: HS256 is this server, with its secret;
-//! RS256, ES256 and `EdDSA` are the identity provider, with its public keys. No key is ever used for another algorithm than its own.
+//! RS256, ES256 and EdDSA are the identity provider, with its public keys. No key is ever used for another algorithm than its own.
 
 mod backend;
 mod ends;

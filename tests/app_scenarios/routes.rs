@@ -1,0 +1,348 @@
+//! The table of `src/docs/access.md`, driven: every route with every verb, for every kind of credential of every role.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rackhand::base::clock::UnixMillis;
+use rackhand::guard::Role;
+use rackhand::http::Route;
+use rackhand::sim::design;
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::task::JoinSet;
+
+use crate::bed::{Bed, OPEN};
+
+const TABLE: &str = include_str!("../../src/docs/access.md");
+
+const VERBS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"];
+
+static ASKED: AtomicU32 = AtomicU32::new(1);
+
+/// A row of the table.
+#[derive(Debug)]
+struct Row {
+    path: String,
+    verbs: Vec<&'static str>,
+    who: String,
+}
+
+fn rows() -> Vec<Row> {
+    let (_, table) = TABLE.split_once("| Path | Verbs | Who |").unwrap();
+    let lines = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    lines
+        .map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let verbs = match cells[2] {
+                "any" => VERBS.to_vec(),
+                some => some.split(", ").collect(),
+            };
+            Row {
+                path: cells[1].trim_matches('`').replace(['{', '}'], ""),
+                verbs,
+                who: cells[3].to_owned(),
+            }
+        })
+        .collect()
+}
+
+/// How far a credential goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Worth {
+    /// Nobody comes in by it.
+    Nothing,
+    /// A good token that gives nothing here.
+    NoRole,
+    Key {
+        reads: bool,
+    },
+    Token {
+        reads: bool,
+    },
+    /// Of the identity provider.
+    Outside {
+        reads: bool,
+    },
+}
+
+/// What the table says of a caller, as a status; none for being let in.
+fn refusal(who: &str, worth: Worth) -> Option<u16> {
+    use Worth::{Key, NoRole, Nothing, Outside, Token};
+    match (who, worth) {
+        ("anybody", _) => None,
+        (_, Nothing) => Some(401),
+        (_, NoRole) => Some(403),
+        ("key or token", _) => None,
+        ("key or token with `read`", Key { reads } | Token { reads } | Outside { reads }) => {
+            (!reads).then_some(403)
+        }
+        ("key, no token", Key { .. }) | ("token made by a key", Token { .. }) => None,
+        ("key, no token" | "token made by a key", _) => Some(403),
+        (other, _) => panic!("the test does not know {other:?}: teach it"),
+    }
+}
+
+/// A kind of credential: what it is called, its header lines, and what it is worth.
+type Credential = (String, String, Worth);
+
+struct Provider {
+    pair: Ed25519KeyPair,
+    folder: tempfile::TempDir,
+}
+
+impl Provider {
+    fn new() -> Self {
+        let pair = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let pair = Ed25519KeyPair::from_pkcs8(pair.as_ref()).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
+        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "a", "x": x}]});
+        std::fs::write(folder.path().join("keys.json"), keys.to_string()).unwrap();
+        Self { pair, folder }
+    }
+
+    fn settings(&self) -> String {
+        let roles = Role::ALL.map(|role| format!("\"{0}s\" = \"{0}\"", role.as_str()));
+        format!(
+            "{OPEN}[identity-provider]\nissuer = \"https://idp.example\"\naudience = \"http://localhost/mcp\"\nresource = \"http://localhost/mcp\"\n\
+             jwks = {:?}\nroles = {{ {} }}\n",
+            self.folder.path().join("keys.json").to_str().unwrap(),
+            roles.join(", ")
+        )
+    }
+
+    fn token(&self, role: &str, changes: &Value) -> String {
+        let now = UnixMillis::now().0 / 1000;
+        let mut claims = json!({
+            "iss": "https://idp.example", "aud": "http://localhost/mcp", "sub": "alice", "exp": now + 600, "roles": [role],
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let text = format!(
+            "{}.{}",
+            part(&json!({"alg": "EdDSA", "kid": "a"})),
+            part(&claims)
+        );
+        let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(text.as_bytes()).as_ref());
+        format!("{text}.{signature}")
+    }
+}
+
+fn bearer(text: &str) -> String {
+    format!("authorization: Bearer {text}\r\n")
+}
+
+async fn minted(bed: &Bed, key: &str, body: &str) -> String {
+    let request = format!(
+        "POST /auth/token HTTP/1.1\r\nhost: localhost\r\n{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        bearer(key),
+        body.len()
+    );
+    let reply = bed.client("nobody").exchange(&request).await;
+    let token: Value = serde_json::from_str(&reply.body).unwrap();
+    token["access_token"].as_str().unwrap().to_owned()
+}
+
+async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
+    let mut all: Vec<Credential> = Vec::new();
+    let key = |role: &str| bed.client(role).key.unwrap();
+    for (role, reads) in Role::ALL
+        .map(|role| (role.as_str(), true))
+        .into_iter()
+        .chain([("blind", false)])
+    {
+        let own = key(role);
+        for (name, line) in [
+            ("Bearer", bearer(&own)),
+            ("ApiKey", format!("authorization: ApiKey {own}\r\n")),
+            ("X-API-Key", format!("x-api-key: {own}\r\n")),
+            ("X-MCP-Key", format!("x-mcp-key: {own}\r\n")),
+            (
+                "two headers",
+                format!("x-mcp-key: {own}\r\n{}", bearer(&own)),
+            ),
+        ] {
+            all.push((
+                format!("{role}'s key as {name}"),
+                line,
+                Worth::Key { reads },
+            ));
+        }
+        let token = minted(bed, &own, "").await;
+        for (name, line) in [
+            ("Bearer", bearer(&token)),
+            ("X-API-Key", format!("x-api-key: {token}\r\n")),
+        ] {
+            all.push((
+                format!("{role}'s token as {name}"),
+                line,
+                Worth::Token { reads },
+            ));
+        }
+        if reads {
+            let outside = bearer(&provider.token(&format!("{role}s"), &json!({})));
+            all.push((
+                format!("{role} from outside"),
+                outside,
+                Worth::Outside { reads },
+            ));
+        }
+    }
+    let blind = minted(bed, &key("viewer"), r#"{"scope": "diagnose"}"#).await;
+    all.push((
+        "a narrowed token".into(),
+        bearer(&blind),
+        Worth::Token { reads: false },
+    ));
+    let nobody = provider.token("visitors", &json!({}));
+    all.push((
+        "somebody without a role".into(),
+        bearer(&nobody),
+        Worth::NoRole,
+    ));
+    let good = minted(bed, &key("admin"), "").await;
+    let (text, _) = good.rsplit_once('.').unwrap();
+    let none = text.split_once('.').unwrap().1;
+    let none = format!("{}.{none}.", URL_SAFE_NO_PAD.encode(r#"{"alg":"none"}"#));
+    let past = json!({"exp": 1_800_000});
+    let short = minted(bed, &key("admin"), r#"{"expires_in": 1}"#).await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let admin = key("admin");
+    for (name, line) in [
+        ("nothing", String::new()),
+        (
+            "an unknown key",
+            bearer(
+                &rackhand::guard::key::generate()
+                    .unwrap()
+                    .expose()
+                    .to_owned(),
+            ),
+        ),
+        ("a damaged key", bearer(&admin[..51])),
+        ("an expired key", bearer(&key("expired"))),
+        ("a word", bearer("sesame")),
+        (
+            "another scheme",
+            format!("authorization: Basic {admin}\r\n"),
+        ),
+        (
+            "two keys",
+            format!("x-api-key: {}\r\n{}", key("guest"), bearer(&admin)),
+        ),
+        (
+            "a key and a token",
+            format!("x-api-key: {admin}\r\n{}", bearer(&good)),
+        ),
+        ("an expired token", bearer(&short)),
+        ("a token without signature", bearer(&format!("{text}."))),
+        ("a token without algorithm", bearer(&none)),
+        (
+            "a forged token",
+            bearer(&format!("{text}.{}", "A".repeat(43))),
+        ),
+        (
+            "an expired token from outside",
+            bearer(&provider.token("admins", &past)),
+        ),
+        (
+            "a token for others",
+            bearer(&provider.token("admins", &json!({"aud": "x"}))),
+        ),
+        (
+            "a token of another issuer",
+            bearer(&provider.token("admins", &json!({"iss": "x"}))),
+        ),
+        (
+            "a token of another provider",
+            bearer(&Provider::new().token("admins", &json!({}))),
+        ),
+        (
+            "a huge token",
+            bearer(&format!("{text}.{}", "A".repeat(9_000))),
+        ),
+    ] {
+        all.push((name.to_owned(), line, Worth::Nothing));
+    }
+    all
+}
+
+/// Asks on a connection of its own, from an address of its own; answers with the status alone.
+async fn status(bed: &Bed, verb: &str, path: &str, lines: &str) -> u16 {
+    let (mut ours, theirs) = duplex(64 << 10);
+    let [_, a, b, c] = ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let peer = IpAddr::V4(Ipv4Addr::new(11, a, b, c));
+    let mut serving = JoinSet::new();
+    serving.spawn(Arc::clone(&bed.front).serve_connection(theirs, peer, bed.stop.clone()));
+    // What some paths ask for besides, so that the answer is not about that.
+    let extra = match path {
+        "/sse" => "accept: text/event-stream\r\n",
+        _ => "",
+    };
+    let request = format!(
+        "{verb} {path} HTTP/1.1\r\nhost: localhost\r\n{extra}{lines}content-length: 0\r\n\r\n"
+    );
+    ours.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    while !read.windows(4).any(|four| four == b"\r\n\r\n") {
+        assert!(ours.read_buf(&mut read).await.unwrap() > 0, "{verb} {path}");
+    }
+    let head = String::from_utf8_lossy(&read);
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_route_lets_in_whom_the_documentation_says_and_nobody_else() {
+    let provider = Provider::new();
+    let bed = Bed::live(design::venue(), &provider.settings()).await;
+    let (rows, mut faults, mut asked) = (rows(), Vec::new(), 0);
+    for (name, lines, worth) in credentials(&bed, &provider).await {
+        for row in &rows {
+            for verb in VERBS {
+                let found = status(&bed, verb, &row.path, &lines).await;
+                let is_there = row.verbs.contains(&verb);
+                let wanted = refusal(&row.who, worth);
+                let is_right = match wanted {
+                    Some(status) => found == status,
+                    None if !is_there => found == 405,
+                    None => !matches!(found, 401 | 403 | 405 | 429 | 500),
+                };
+                if !is_right {
+                    faults.push(format!(
+                        "{name}: {verb} {} answers {found}, not {wanted:?}",
+                        row.path
+                    ));
+                }
+                asked += 1;
+            }
+        }
+    }
+    assert!(
+        faults.is_empty(),
+        "{} of {asked}:\n{}",
+        faults.len(),
+        faults.join("\n")
+    );
+    assert!(asked > 5_000, "{asked}");
+}
+
+#[test]
+fn the_table_that_is_driven_has_every_path_of_every_route() {
+    let rows = rows();
+    for route in Route::ALL {
+        for path in route.paths() {
+            let path = path.replace(['{', '}'], "");
+            assert!(rows.iter().any(|row| row.path == path), "{path}");
+        }
+    }
+}
