@@ -227,7 +227,7 @@ fn parameters(route: Route, path: &str) -> Option<Value> {
     if matches!(route.access(), Access::OpenDetailBy(_)) {
         return Some(json!([{
             "name": "detail", "in": "query", "required": false,
-            "allowEmptyValue": true, "schema": { "type": "string", "maxLength": 16 },
+            "allowEmptyValue": true, "schema": { "type": "string" },
             "description": "What is behind it; needs a credential.",
         }]));
     }

@@ -175,7 +175,8 @@ impl Route {
             | Self::Help
             | Self::OpenApi
             | Self::ResourceMetadata => "GET, HEAD",
-            Self::NoOauth | Self::Nothing => "",
+            Self::NoOauth => "GET, HEAD, POST",
+            Self::Nothing => "",
         }
     }
 
