@@ -255,6 +255,18 @@ async fn a_yes_without_a_question_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_whole_number_written_otherwise_in_the_next_round_was_called_another_call() {
+    let (mut bed, service) = bed();
+    let mut client = bed.client();
+    let state = state_of_write(&mut client, json!({"what": 3.0})).await;
+    let mut more = confirm(&state);
+    more["arguments"] = json!({"what": 3});
+    let done = call(&mut client, "asker_write", more).await.json();
+    assert_eq!(done["result"]["isError"], false, "{done}");
+    assert_eq!(service.written.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_state_that_was_changed_moved_or_kept_too_long_is_refused() {
     let (mut bed, service) = bed();
     let mut client = bed.client();
