@@ -234,12 +234,9 @@ fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Field<'a> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        let essence = value.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("application/json")
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next();
+        essence.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/json"))
     })
 }
 
@@ -263,6 +260,11 @@ fn accepts(headers: &HeaderMap) -> Accepts {
     let mut has_header = false;
     for value in headers.get_all(ACCEPT) {
         has_header = true;
+        // Letter by letter what the official clients send.
+        if value == "application/json, text/event-stream" {
+            (found.json, found.events) = (true, true);
+            continue;
+        }
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();

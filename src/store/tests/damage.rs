@@ -145,6 +145,9 @@ async fn three_hundred_random_damages_never_cost_a_start_or_a_wrong_value() {
     assert!(whole > 50, "only {whole} came back whole");
 }
 
+/// How often a busy file system is asked: each time takes a process, so this is some ten seconds.
+const REMOUNTS_MAX: usize = 5_000;
+
 /// A file system of its own in memory, gone with this value.
 struct Mount(tempfile::TempDir);
 
@@ -163,6 +166,17 @@ impl Mount {
             ],
         );
         mount
+    }
+
+    /// Asks until the kernel agrees: a thread of a database that was dropped may hold its file open for a moment more.
+    fn remount_read_only(&self) {
+        let mut remount = Command::new("mount");
+        remount.args(["-o", "remount,ro"]).arg(self.0.path());
+        let mut tries = (0..REMOUNTS_MAX).map(|_| remount.output());
+        assert!(
+            tries.any(|output| output.is_ok_and(|output| output.status.success())),
+            "the file system stays busy"
+        );
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -257,7 +271,7 @@ async fn a_read_only_disk_is_worked_without_and_used_again_when_it_can_be() {
     design(&mirrors[0], "a", 0.0);
     store.round(ROUND).await;
     drop((store, mirrors));
-    mount.run("mount", &["-o", "remount,ro"]);
+    mount.remount_read_only();
     let Opened { mut store, mirrors } = open(dir);
     assert!(status(&store).fault.is_some());
     assert_eq!(status(&store).quarantined, None);
