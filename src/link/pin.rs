@@ -11,11 +11,11 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256};
 
 use super::config::TlsTrust;
 pub use super::dial::shown_by;
 use super::error::ConnectError;
+pub use crate::tls::fingerprint;
 
 /// Remembers which certificate a Core showed. The program keeps it beside its keys, so that losing the store of values loses no trust.
 pub trait FingerprintStore: fmt::Debug + Send + Sync {
@@ -48,18 +48,6 @@ impl FingerprintStore for MemoryFingerprints {
         pins.push((address.to_owned(), fingerprint.to_owned()));
         Ok(())
     }
-}
-
-/// SHA-256 of a certificate, lower-case hex.
-#[must_use]
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    use fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(certificate) {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The TLS configuration for one attempt.
