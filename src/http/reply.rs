@@ -6,9 +6,9 @@ use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::lasting::{Lasting, Pass};
 use super::route::Route;
-use super::sse::Sse;
+use super::sse::{Source, Sse};
+use crate::base::shutdown::Stop;
 use crate::guard::Scope;
 use crate::mcp::{Code, EventStream, Revision, error_json};
 
@@ -25,6 +26,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const PEM: HeaderValue = HeaderValue::from_static("application/x-pem-file");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -59,6 +61,16 @@ pub(super) fn text(status: u16, body: &'static str) -> Response<Body> {
     plain(status, TEXT, Bytes::from_static(body.as_bytes()))
 }
 
+/// A certificate, for a person who saves it.
+pub(super) fn pem(text: Bytes) -> Response<Body> {
+    let mut response = plain(200, PEM, text);
+    response.headers_mut().insert(
+        CONTENT_DISPOSITION,
+        HeaderValue::from_static(r#"attachment; filename="rackhand-ca.pem""#),
+    );
+    response
+}
+
 pub(super) fn html(page: String) -> Response<Body> {
     let mut response = plain(200, HTML, Bytes::from(page));
     let headers = response.headers_mut();
@@ -80,9 +92,10 @@ pub(super) fn empty(status: u16) -> Response<Body> {
     response
 }
 
-/// Events of a call.
+/// Events of a call, whose answer is waited for when the server stops.
 pub(super) fn events(stream: EventStream, pass: Pass) -> Response<Body> {
-    event_response(Body::Events(Box::new(Sse::new(stream, pass))))
+    let events = Sse::new(Source::Events(stream), pass, Stop::new());
+    event_response(Body::Events(Box::new(events)))
 }
 
 /// Events on a stream that lasts.

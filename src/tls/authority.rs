@@ -101,15 +101,17 @@ impl Authority {
     }
 
     /// What the box shows from now on: what is kept, with whatever is missing or due made anew. A file that is damaged is moved aside;
-    /// the authority is then another one, which clients have to be told.
+    /// the authority is then another one, which clients have to be told. Unless it `must_be_kept`, one that finds no room on the disk serves
+    /// all the same.
     pub(super) fn current(
         &self,
         names: &[String],
         now: UnixMillis,
+        must_be_kept: bool,
     ) -> Result<Material, TlsFault> {
         let mut contents = match self.kept()? {
             Kept::Whole(contents) => contents,
-            Kept::Nothing => return self.begin(names, now),
+            Kept::Nothing => return self.begin(names, now, must_be_kept),
             Kept::Damaged => {
                 let aside = self.path.with_extension("json.damaged");
                 fs::rename(&self.path, &aside).map_err(|source| self.unwritten(source))?;
@@ -117,7 +119,7 @@ impl Authority {
                     "The box's own certificate authority is damaged and was moved to {}: there is a new one, which every client has to be given.",
                     aside.display()
                 );
-                return self.begin(names, now);
+                return self.begin(names, now, must_be_kept);
             }
         };
         let (names, left_out): (Vec<String>, Vec<String>) = names
@@ -139,12 +141,18 @@ impl Authority {
             );
         }
         contents.leaf = contents.issue(&names, now)?;
-        self.keep(&contents)
+        // Signed by the same authority, it can be trusted whether or not it finds room.
+        self.keep(&contents, must_be_kept)
     }
 
-    fn begin(&self, names: &[String], now: UnixMillis) -> Result<Material, TlsFault> {
+    fn begin(
+        &self,
+        names: &[String],
+        now: UnixMillis,
+        must_be_kept: bool,
+    ) -> Result<Material, TlsFault> {
         let contents = Contents::new(names, now)?;
-        let material = self.keep(&contents)?;
+        let material = self.keep(&contents, must_be_kept)?;
         tracing::info!(
             "The box made its own certificate authority, \"{}\", in {}.",
             contents.name,
@@ -153,9 +161,16 @@ impl Authority {
         Ok(material)
     }
 
-    fn keep(&self, contents: &Contents) -> Result<Material, TlsFault> {
+    fn keep(&self, contents: &Contents, must_be_kept: bool) -> Result<Material, TlsFault> {
         let text = serde_json::to_vec_pretty(contents).unwrap_or_default();
-        file::replace(&self.path, &text).map_err(|source| self.unwritten(source))?;
+        match file::replace(&self.path, &text) {
+            Err(source) if must_be_kept => return Err(self.unwritten(source)),
+            Err(fault) => tracing::error!(
+                "{} cannot be written ({fault}), so the box's own authority is one for this run only: make room, start again, and give clients the authority then.",
+                self.path.display()
+            ),
+            Ok(()) => {}
+        }
         material(contents).ok_or(TlsFault::None)
     }
 
@@ -198,7 +213,10 @@ impl Contents {
     fn new(names: &[String], now: UnixMillis) -> Result<Self, TlsFault> {
         let host = sysinfo::System::host_name().unwrap_or_default();
         // Two boxes of one host name must not share the name of their authorities.
-        let name = format!("rackhand {host} {:08x}", getrandom::u32().unwrap_or_default());
+        let name = format!(
+            "rackhand {host} {:08x}",
+            getrandom::u32().unwrap_or_default()
+        );
         let permitted = Permitted::local_and(names);
         let key = KeyPair::generate()?;
         let params = authority_params(&name, &permitted, now)?;
@@ -351,19 +369,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::in_folder(folder.path());
         let own = names(&["rack.local", "192.168.1.5"]);
-        let first = authority.current(&own, TODAY).unwrap();
+        let first = authority.current(&own, TODAY, true).unwrap();
         assert_eq!(leaf(&first).names, own);
-        let again = authority.current(&own, TODAY).unwrap();
+        let again = authority.current(&own, TODAY, true).unwrap();
         assert_eq!(again.chain, first.chain, "nothing is made twice");
-        let fewer = authority.current(&own[..1], TODAY).unwrap();
+        let fewer = authority.current(&own[..1], TODAY, true).unwrap();
         assert_eq!(fewer.chain, first.chain, "an address may come back");
         let moved = authority
-            .current(&names(&["rack.local", "10.0.0.5"]), TODAY)
+            .current(&names(&["rack.local", "10.0.0.5"]), TODAY, true)
             .unwrap();
         assert_eq!(leaf(&moved).names, ["rack.local", "10.0.0.5"]);
         assert_eq!(moved.authority, first.authority);
         let later = UnixMillis(TODAY.0 + LEAF_MILLIS / 3 * 2 + DAY_MILLIS);
-        let renewed = authority.current(&own[..1], later).unwrap();
+        let renewed = authority.current(&own[..1], later, true).unwrap();
         assert_ne!(renewed.chain[0], moved.chain[0]);
         assert_eq!(leaf(&renewed).not_after, UnixMillis(later.0 + LEAF_MILLIS));
         assert_eq!(renewed.authority, first.authority);
@@ -376,7 +394,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::in_folder(folder.path());
         let own = names(&["rack.local"]);
-        let made = authority.current(&own, UnixMillis(5_000)).unwrap();
+        let made = authority.current(&own, UnixMillis(5_000), true).unwrap();
         let reading = leaf(&made);
         assert_eq!(reading.not_before, UnixMillis(0));
         assert_eq!(
@@ -385,9 +403,12 @@ mod tests {
             "{}",
             reading.not_after.to_iso()
         );
-        let later = authority.current(&own, TODAY).unwrap();
-        assert_eq!(later.chain, made.chain, "it still serves when the clock is set");
-        let again = authority.current(&own, UnixMillis(0)).unwrap();
+        let later = authority.current(&own, TODAY, true).unwrap();
+        assert_eq!(
+            later.chain, made.chain,
+            "it still serves when the clock is set"
+        );
+        let again = authority.current(&own, UnixMillis(0), true).unwrap();
         assert_eq!(again.chain, made.chain, "and after the next power cut");
     }
 
@@ -396,23 +417,40 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::in_folder(folder.path());
         let own = names(&["rack.local"]);
-        let first = authority.current(&own, TODAY).unwrap();
+        let first = authority.current(&own, TODAY, true).unwrap();
         let far = UnixMillis(TODAY.0 + 2 * AUTHORITY_MILLIS);
-        let renewed = authority.current(&own, far).unwrap();
+        let renewed = authority.current(&own, far, true).unwrap();
         assert_eq!(renewed.authority, first.authority);
-        assert_eq!(authority.current(&own, far).unwrap().chain, renewed.chain);
+        assert_eq!(
+            authority.current(&own, far, true).unwrap().chain,
+            renewed.chain
+        );
     }
 
     #[test]
     fn a_name_that_it_may_not_sign_for_is_left_out_and_spoils_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::in_folder(folder.path());
-        authority.current(&names(&["rack.example"]), TODAY).unwrap();
+        authority
+            .current(&names(&["rack.example"]), TODAY, true)
+            .unwrap();
         let wanted = names(&["rack.example", "bank.example", "10.0.0.5"]);
-        let made = authority.current(&wanted, TODAY).unwrap();
+        let made = authority.current(&wanted, TODAY, true).unwrap();
         assert_eq!(leaf(&made).names, ["rack.example", "10.0.0.5"]);
-        let same = authority.current(&wanted, TODAY).unwrap();
+        let same = authority.current(&wanted, TODAY, true).unwrap();
         assert_eq!(same.chain, made.chain);
+    }
+
+    #[test]
+    fn a_disk_without_room_at_the_first_start_keeps_nobody_from_tls() {
+        let authority = Authority::in_folder(Path::new("/nonexistent"));
+        let own = names(&["rack.local"]);
+        let refused = authority.current(&own, TODAY, true);
+        assert!(matches!(refused, Err(TlsFault::Write { .. })));
+        assert_eq!(
+            leaf(&authority.current(&own, TODAY, false).unwrap()).names,
+            own
+        );
     }
 
     #[test]
@@ -420,16 +458,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::in_folder(folder.path());
         let own = names(&["rack.local"]);
-        let first = authority.current(&own, TODAY).unwrap();
+        let first = authority.current(&own, TODAY, true).unwrap();
         let text = fs::read_to_string(authority.path()).unwrap();
         for damaged in ["", "{", "[]", &text[..text.len() / 2]] {
             fs::write(authority.path(), damaged).unwrap();
-            let made = authority.current(&own, TODAY).unwrap();
+            let made = authority.current(&own, TODAY, true).unwrap();
             assert_ne!(made.authority, first.authority);
             assert!(folder.path().join("authority.json.damaged").exists());
         }
         fs::write(authority.path(), r#"{"version":2}"#).unwrap();
-        let refused = authority.current(&own, TODAY);
+        let refused = authority.current(&own, TODAY, true);
         assert!(matches!(refused, Err(TlsFault::Newer { found: 2, .. })));
         assert_eq!(fs::read(authority.path()).unwrap(), br#"{"version":2}"#);
     }

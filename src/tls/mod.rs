@@ -134,12 +134,12 @@ impl Source {
         }
     }
 
-    fn current(&self) -> Result<Shown, TlsFault> {
+    fn current(&self, must_be_kept: bool) -> Result<Shown, TlsFault> {
         let material = match self {
             Self::Site { certificate, key } => site::load(certificate, key)?,
             Self::Own { data, names } => {
                 let names = names::of_this_machine(names);
-                Authority::in_folder(data).current(&names, UnixMillis::now())?
+                Authority::in_folder(data).current(&names, UnixMillis::now(), must_be_kept)?
             }
         };
         self.shown(material)
@@ -214,7 +214,7 @@ impl Certificates {
     ///
     /// There is none that could be shown.
     pub fn open(source: Source) -> Result<Arc<Self>, TlsFault> {
-        let shown = source.current()?;
+        let shown = source.current(false)?;
         let certificates = Self {
             source,
             shown: RwLock::new(shown),
@@ -272,7 +272,7 @@ impl Certificates {
 
     /// Looks once. What cannot be used changes nothing: the certificate from before is shown on.
     pub fn look(&self) {
-        let fault = match self.source.current() {
+        let fault = match self.source.current(true) {
             Ok(shown) => {
                 let is_new = shown.facts != self.shown.read().facts;
                 if is_new {

@@ -33,7 +33,9 @@ mod tests {
             let text = certificate(&der);
             assert!(text.lines().all(|line| line.len() <= 64), "{text}");
             assert_eq!(
-                CertificateDer::from_pem_slice(text.as_bytes()).unwrap().as_ref(),
+                CertificateDer::from_pem_slice(text.as_bytes())
+                    .unwrap()
+                    .as_ref(),
                 der
             );
         }
