@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -296,7 +296,15 @@ impl Front {
             .origins
             .check(request.version(), request.uri(), request.headers())
         {
-            Err(fault) => refuse(route, request.headers(), fault.status(), &fault.to_string()),
+            Err(fault) => {
+                let mut response =
+                    refuse(route, request.headers(), fault.status(), &fault.to_string());
+                // Whoever is mistaken about the host may be mistaken about where his request ends.
+                if request.version() < Version::HTTP_2 {
+                    reply::close(&mut response);
+                }
+                response
+            }
             Ok(None) => self.admit_and_answer(route, request, peer).await,
             Ok(Some(origin)) => {
                 let origin: HeaderValue = origin.clone();

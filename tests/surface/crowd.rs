@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rackhand::http::Limits;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -38,13 +39,12 @@ async fn member() {
         println!("the crowd stands");
         sleep(Duration::from_millis(50)).await;
         // Whoever was sent away comes back at once.
-        held.retain(
-            |stream| !matches!(stream.try_read(&mut [0; 64]), Ok(_) | Err(_) if is_over(stream)),
-        );
+        held.retain(|stream| !is_over(stream));
     }
 }
 
-fn is_over(stream: &tokio::net::TcpStream) -> bool {
+/// Whether it was ended, or answered.
+fn is_over(stream: &TcpStream) -> bool {
     match stream.try_read(&mut [0; 64]) {
         Ok(_) => true,
         Err(fault) => fault.kind() != std::io::ErrorKind::WouldBlock,
