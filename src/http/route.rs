@@ -25,6 +25,8 @@ pub enum Route {
     StatusPage,
     /// `/help`: the documentation.
     Help,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -46,7 +48,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -56,6 +58,7 @@ impl Route {
         Self::Health,
         Self::StatusPage,
         Self::Help,
+        Self::Authority,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -73,6 +76,7 @@ impl Route {
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
             "/help" => Self::Help,
+            "/ca.pem" => Self::Authority,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -86,7 +90,7 @@ impl Route {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live | Self::Authority | Self::NoOauth | Self::Nothing => Access::Open,
         }
     }
 
@@ -106,7 +110,12 @@ impl Route {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages => "POST",
             Self::Sse | Self::WebSocket => "GET",
-            Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
+            Self::Live
+            | Self::Ready
+            | Self::Health
+            | Self::StatusPage
+            | Self::Help
+            | Self::Authority => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -147,12 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn only_liveness_and_the_absence_of_things_are_open() {
+    fn only_liveness_the_authority_and_the_absence_of_things_are_open() {
         for route in Route::ALL {
             let is_open = route.access() == Access::Open;
             assert_eq!(
                 is_open,
-                matches!(route, Route::Live | Route::NoOauth | Route::Nothing)
+                matches!(
+                    route,
+                    Route::Live | Route::Authority | Route::NoOauth | Route::Nothing
+                )
             );
         }
         assert!(Route::Mcp.allows(&Method::DELETE) && !Route::Mcp.allows(&Method::PUT));

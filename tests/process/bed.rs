@@ -237,7 +237,7 @@ impl Place {
             folder: tempfile::tempdir().unwrap(),
         };
         place.configure(&format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n[[core]]\nname = \"hall\"\n{core}\n[store]\npath = {:?}\n",
+            "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\naddress = \"127.0.0.1:0\"\n[[core]]\nname = \"hall\"\n{core}\n[store]\npath = {:?}\n",
             place.data()
         ));
         place
