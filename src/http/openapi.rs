@@ -129,6 +129,18 @@ fn item(route: Route, path: &str) -> Option<Value> {
             )],
         ),
         Route::Help => ("The documentation", vec![text(200, "All of it.")]),
+        Route::Authority => (
+            "The box's own certificate authority",
+            vec![
+                content(
+                    200,
+                    "PEM.",
+                    "application/x-pem-file",
+                    &json!({"type": "string"}),
+                ),
+                text(404, "There is none."),
+            ],
+        ),
         Route::OpenApi => (
             "This description",
             vec![content(

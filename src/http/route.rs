@@ -33,6 +33,8 @@ pub enum Route {
     Refresh,
     /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
     ResourceMetadata,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -72,7 +74,7 @@ impl Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -86,6 +88,7 @@ impl Route {
         Self::Token,
         Self::Refresh,
         Self::ResourceMetadata,
+        Self::Authority,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -103,6 +106,7 @@ impl Route {
             Self::Health => &["/healthz", "/health"],
             Self::StatusPage => &["/"],
             Self::Help => &["/help"],
+            Self::Authority => &["/ca.pem"],
             Self::OpenApi => &["/openapi.json"],
             Self::Token => &["/auth/token"],
             Self::Refresh => &["/auth/refresh"],
@@ -133,6 +137,7 @@ impl Route {
             "/auth/refresh" => Self::Refresh,
             "/.well-known/oauth-protected-resource"
             | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
+            "/ca.pem" => Self::Authority,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -148,7 +153,11 @@ impl Route {
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::ResourceMetadata | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live
+            | Self::Authority
+            | Self::ResourceMetadata
+            | Self::NoOauth
+            | Self::Nothing => Access::Open,
         }
     }
 
@@ -173,6 +182,7 @@ impl Route {
             | Self::Health
             | Self::StatusPage
             | Self::Help
+            | Self::Authority
             | Self::OpenApi
             | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth => "GET, HEAD, POST",
@@ -283,14 +293,18 @@ mod tests {
     }
 
     #[test]
-    fn only_liveness_and_the_absence_of_things_are_open() {
+    fn only_liveness_the_authority_and_the_absence_of_things_are_open() {
         for route in Route::ALL {
             let is_open = route.access() == Access::Open;
             assert_eq!(
                 is_open,
                 matches!(
                     route,
-                    Route::Live | Route::ResourceMetadata | Route::NoOauth | Route::Nothing
+                    Route::Live
+                        | Route::Authority
+                        | Route::ResourceMetadata
+                        | Route::NoOauth
+                        | Route::Nothing
                 )
             );
         }
