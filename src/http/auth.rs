@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 
 use super::Front;
@@ -22,25 +22,37 @@ use crate::limits::WISH_MAX_BYTES;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// Longest life, seconds.
-    #[serde(default)]
-    expires_in: Option<u32>,
+    /// Longest life, whole seconds; JSON knows no whole numbers apart from others.
+    #[serde(default, deserialize_with = "given")]
+    expires_in: Option<f64>,
     /// Scopes, with blanks between them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "given")]
     scope: Option<String>,
+}
+
+/// What is there has to be what it should: `null` is no way to leave it out.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 impl Asked {
     fn wish(&self) -> Result<Wish, String> {
-        if self.expires_in == Some(0) {
-            return Err("`expires_in` is at least 1 second.".to_owned());
-        }
+        let life = self.expires_in.map(life_of).transpose()?;
         let scopes = self.scope.as_deref().map(scopes_of).transpose()?;
-        Ok(Wish {
-            life: self.expires_in.map(|secs| Duration::from_secs(secs.into())),
-            scopes,
-        })
+        Ok(Wish { life, scopes })
     }
+}
+
+fn life_of(secs: f64) -> Result<Duration, String> {
+    let is_whole = secs >= 1.0 && secs <= f64::from(u32::MAX) && secs.fract() == 0.0;
+    is_whole
+        .then(|| Duration::from_secs_f64(secs))
+        .ok_or_else(|| {
+            format!(
+                "`expires_in` is a whole number of seconds, from 1 second to {}.",
+                u32::MAX
+            )
+        })
 }
 
 fn scopes_of(text: &str) -> Result<Scopes, String> {

@@ -221,6 +221,7 @@ fn the_wall_clock_is_read_for_stamps_and_for_the_ends_of_credentials_alone() {
         "src/guard/admit/bearer.rs",
         "src/guard/admit/bearer/tests.rs",
         "src/guard/keyfile.rs",
+        "src/guard/token/outside/tests.rs",
         "src/guard/token/secret.rs",
         "src/app/certificate.rs",
         "src/tls/mod.rs",

@@ -66,6 +66,20 @@ async fn a_token_does_what_its_key_does_and_makes_the_next_one() {
     assert!(reply.body.contains("/auth/refresh"), "{reply:?}");
 }
 
+/// JSON Schema takes 60.0 for a whole number, and so do programs that write it.
+#[tokio::test(start_paused = true)]
+async fn a_life_that_schemathesis_wrote_with_a_point_was_refused() {
+    let bed = Bed::live(design::venue(), OPEN).await;
+    let reply = post(
+        &bed.client("viewer"),
+        "/auth/token",
+        JSON,
+        r#"{"expires_in": 60.0}"#,
+    )
+    .await;
+    assert_eq!(json_of(&reply)["expires_in"], 60);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_fits_neither_path_is_told_what_does() {
     let bed = Bed::live(design::venue(), OPEN).await;
@@ -93,6 +107,22 @@ async fn what_fits_neither_path_is_told_what_does() {
             r#"{"expires_in": 0}"#,
             400,
             "1 second",
+        ),
+        (
+            &viewer,
+            "/auth/token",
+            JSON,
+            r#"{"expires_in": 1.5}"#,
+            400,
+            "1 second",
+        ),
+        (
+            &viewer,
+            "/auth/token",
+            JSON,
+            r#"{"scope": null}"#,
+            400,
+            "expires_in",
         ),
         (
             &viewer,
