@@ -114,6 +114,7 @@ pub struct Front {
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
     multiplexed: multiplexed::Count,
+    answers: multiplexed::Answers,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
@@ -172,6 +173,7 @@ impl Front {
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
             multiplexed: multiplexed::Count::default(),
+            answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
         }
