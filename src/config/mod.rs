@@ -67,6 +67,15 @@ pub struct ListenConfig {
     pub connections_max: usize,
 }
 
+/// Section `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The site's certificate and its key; without them the box makes its own.
+    pub files: Option<(PathBuf, PathBuf)>,
+}
+
 /// Section `[tokens]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokensConfig {
@@ -106,15 +115,6 @@ pub enum JwksPlace {
     File(PathBuf),
     /// A URL that was found fit.
     Url(String),
-}
-
-/// Section `[listen.tls]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// The site's certificate and its key; without them the box makes its own.
-    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 /// One `[[core]]`.
@@ -306,7 +306,7 @@ fn laid_over(defaults: &Table, file: Table, problems: &mut Problems) -> Table {
 fn lay(under: &mut Table, over: Table, section: &str, problems: &mut Problems) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
-            // A table without keys of its own takes any.
+            // A table that is empty by default has names of the site's own.
             (Some(Value::Table(under)), Value::Table(over)) if !under.is_empty() => {
                 lay(under, over, &format!("{section}.{key}"), problems);
             }

@@ -153,6 +153,18 @@ impl<'p> Section<'p> {
         texts
     }
 
+    /// Takes a section of this section, read on its own afterwards.
+    pub(super) fn table(&mut self, key: &str) -> Table {
+        match self.table.remove(key) {
+            Some(Value::Table(table)) => table,
+            other => self.wrong_type(
+                key,
+                "a section: write it in square brackets",
+                other.as_ref(),
+            ),
+        }
+    }
+
     /// A table of texts by name.
     pub(super) fn words(&mut self, key: &str, at_most: usize) -> Vec<(String, String)> {
         let value = self.table.remove(key);
@@ -176,18 +188,6 @@ impl<'p> Section<'p> {
             }
         }
         words
-    }
-
-    /// Takes a section of this section, read on its own afterwards.
-    pub(super) fn table(&mut self, key: &str) -> Table {
-        match self.table.remove(key) {
-            Some(Value::Table(table)) => table,
-            other => self.wrong_type(
-                key,
-                "a section: write it in square brackets",
-                other.as_ref(),
-            ),
-        }
     }
 
     /// Takes a list of tables, each read on its own afterwards.

@@ -29,9 +29,9 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store, log) = (section("safety"), section("store"), section("log"));
     let (tokens, provider) = (section("tokens"), section("identity-provider"));
     Config {
+        listen: read_listen(listen, problems),
         identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
-        listen: read_listen(listen, problems),
         cores: read_cores(merged, problems),
         link: read_link(Section::new("link", link, problems)),
         breaker: read_breaker(Section::new("breaker", breaker, problems)),

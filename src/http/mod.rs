@@ -114,12 +114,13 @@ pub struct Front {
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
-    /// What is told of the identity provider, if there is one.
-    metadata: Option<Metadata>,
     multiplexed: multiplexed::Count,
+    answers: multiplexed::Answers,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
+    /// What is told of the identity provider, if there is one.
+    metadata: Option<Metadata>,
 }
 
 impl fmt::Debug for Front {
@@ -173,6 +174,7 @@ impl Front {
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
             multiplexed: multiplexed::Count::default(),
+            answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
         }
@@ -397,6 +399,7 @@ impl Front {
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::OpenApi, Some(_)) => openapi::answer(),
+            (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
@@ -405,7 +408,6 @@ impl Front {
                 None => reply::text(404, resource::NO_OAUTH),
             },
             (Route::NoOauth, _) => reply::text(404, resource::NO_OAUTH),
-            (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
             (
                 Route::Nothing

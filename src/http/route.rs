@@ -25,6 +25,8 @@ pub enum Route {
     StatusPage,
     /// `/help`: the documentation.
     Help,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
     /// `/openapi.json`: the description of what is here besides MCP.
     OpenApi,
     /// `/auth/token`: a key makes a short-lived token.
@@ -33,8 +35,6 @@ pub enum Route {
     Refresh,
     /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
     ResourceMetadata,
-    /// `/ca.pem`: the box's own certificate authority.
-    Authority,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -84,11 +84,11 @@ impl Route {
         Self::Health,
         Self::StatusPage,
         Self::Help,
+        Self::Authority,
         Self::OpenApi,
         Self::Token,
         Self::Refresh,
         Self::ResourceMetadata,
-        Self::Authority,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -132,12 +132,12 @@ impl Route {
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
             "/help" => Self::Help,
+            "/ca.pem" => Self::Authority,
             "/openapi.json" => Self::OpenApi,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/.well-known/oauth-protected-resource"
             | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
-            "/ca.pem" => Self::Authority,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,

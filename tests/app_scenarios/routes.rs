@@ -76,15 +76,18 @@ enum Worth {
 /// What the table says of a caller, as a status; none for being let in.
 fn refusal(who: &str, worth: Worth) -> Option<u16> {
     use Worth::{Key, NoRole, Nothing, Outside, Token};
+    if who == "anybody" {
+        return None;
+    }
     match (who, worth) {
-        ("anybody", _) => None,
         (_, Nothing) => Some(401),
         (_, NoRole) => Some(403),
-        ("key or token", _) => None,
         ("key or token with `read`", Key { reads } | Token { reads } | Outside { reads }) => {
             (!reads).then_some(403)
         }
-        ("key, no token", Key { .. }) | ("token made by a key", Token { .. }) => None,
+        ("key or token", _)
+        | ("key, no token", Key { .. })
+        | ("token made by a key", Token { .. }) => None,
         ("key, no token" | "token made by a key", _) => Some(403),
         (other, _) => panic!("the test does not know {other:?}: teach it"),
     }
@@ -198,6 +201,14 @@ async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
             ));
         }
     }
+    all.extend(wrong_ones(bed, provider).await);
+    all
+}
+
+/// What nobody comes in by, or not far.
+async fn wrong_ones(bed: &Bed, provider: &Provider) -> Vec<Credential> {
+    let mut all: Vec<Credential> = Vec::new();
+    let key = |role: &str| bed.client(role).key.unwrap();
     let blind = minted(bed, &key("viewer"), r#"{"scope": "diagnose"}"#).await;
     all.push((
         "a narrowed token".into(),
@@ -222,12 +233,7 @@ async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
         ("nothing", String::new()),
         (
             "an unknown key",
-            bearer(
-                &rackhand::guard::key::generate()
-                    .unwrap()
-                    .expose()
-                    .to_owned(),
-            ),
+            bearer(rackhand::guard::key::generate().unwrap().expose()),
         ),
         ("a damaged key", bearer(&admin[..51])),
         ("an expired key", bearer(&key("expired"))),
