@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["config", "telemetry"],
     &["link"],
-    &["store"],
+    &["store", "audit"],
     &["safety"],
     &["ops"],
     &["guard"],
