@@ -466,6 +466,12 @@ pub const KEY_MAX_BYTES: usize = 256;
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
+/// Patterns of components of one key. More are refused when it is made, and a key file with more lets that key reach nothing.
+pub const REACH_PATTERNS_MAX: usize = 32;
+
+/// Longest pattern of components of a key, characters: longer than any name that one person types. A longer one is refused.
+pub const REACH_PATTERN_MAX_CHARS: usize = 128;
+
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
 

@@ -66,10 +66,7 @@ pub async fn serve(config: Config, role: Role) -> anyhow::Result<()> {
     file::make_private_folder(data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
     let stop = Stop::new();
-    let caller = Caller {
-        name: CALLER.into(),
-        scopes: role.scopes(),
-    };
+    let caller = Caller::local(CALLER, role);
     // Nobody comes in by a key.
     let guard = Guard::new(KeySource::memory(&[]))?;
     let dial: Arc<dyn Dial> = Arc::new(NetDial);

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::key::{self, Form, KeyHash};
 use super::keyfile::{self, KeyFile, KeyFileError, KeyRecord, NewKey, Stamp};
 use super::throttle::Throttle;
-use super::{Caller, Scopes};
+use super::{Caller, CredentialId, KeyId, Reach, Scopes};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::base::shutdown::Stop;
@@ -96,6 +96,23 @@ impl Holder {
     fn is_in_force(&self, now: UnixMillis) -> bool {
         self.expires.is_none_or(|end| now < end)
     }
+
+    fn has_the_rights_of(&self, caller: &Caller) -> bool {
+        let Caller {
+            name,
+            role,
+            scopes,
+            reach,
+            credential,
+            address: _,
+        } = caller;
+        let own = &self.caller;
+        own.credential == *credential
+            && own.name == *name
+            && own.role == *role
+            && own.scopes == *scopes
+            && own.reach == *reach
+    }
 }
 
 type Table = HashMap<KeyHash, Holder>;
@@ -174,7 +191,10 @@ impl Guard {
         }
         let refusal = match found {
             Some(holder) if holder.is_in_force(UnixMillis::now()) => {
-                return Ok(holder.caller.clone());
+                return Ok(Caller {
+                    address: Some(peer.to_canonical()),
+                    ..holder.caller.clone()
+                });
             }
             Some(_) => Refusal::Expired,
             None if key::form(key) == Form::Damaged => Refusal::Damaged,
@@ -220,7 +240,7 @@ impl Guard {
         let table = Arc::clone(&self.table.read());
         table
             .values()
-            .any(|holder| holder.caller == *caller && holder.is_in_force(now))
+            .any(|holder| holder.has_the_rights_of(caller) && holder.is_in_force(now))
     }
 
     /// Tells of keys whose time was over between two looks.
@@ -269,7 +289,11 @@ fn table(keys: Vec<KeyRecord>) -> Table {
                 .map_or_else(|| record.role.scopes(), |scopes| Scopes::of(&scopes));
             let caller = Caller {
                 name: record.name.into(),
+                role: record.role,
                 scopes,
+                reach: Reach::everything(),
+                credential: CredentialId::Key(KeyId::of(&record.sha256)),
+                address: None,
             };
             let expires = record.expires;
             (record.sha256, Holder { caller, expires })

@@ -3,12 +3,16 @@
 mod admit;
 pub mod key;
 pub mod keyfile;
+mod reach;
 mod throttle;
 
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use admit::{Guard, KeySource, Refusal};
 pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
+pub use reach::Reach;
 
 /// What a right covers. A credential has a set of these; a tool asks for one.
 #[derive(
@@ -58,7 +62,9 @@ impl Scope {
 }
 
 /// What a key is for: a default set of scopes under a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Sees values.
@@ -126,8 +132,61 @@ impl std::str::FromStr for Role {
 pub struct Caller {
     /// Stable name for logs, audit and handles: the key's name, or `anonymous`.
     pub name: Arc<str>,
+    /// What they were let in as.
+    pub role: Role,
     /// What they may do.
     pub scopes: Scopes,
+    /// What of the design they may know of.
+    pub reach: Reach,
+    /// What let them in.
+    pub credential: CredentialId,
+    /// Where they are, if they came over a network.
+    pub address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Somebody whom no credential let in, since they run this program themselves: everything of the role, everywhere.
+    #[must_use]
+    pub fn local(name: &str, role: Role) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            scopes: role.scopes(),
+            reach: Reach::everything(),
+            credential: CredentialId::Local,
+            address: None,
+        }
+    }
+}
+
+/// Which credential let somebody in. Tells credentials apart; says nothing about what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CredentialId {
+    /// None: the caller started this program, on its pipes.
+    Local,
+    /// A key.
+    Key(KeyId),
+}
+
+/// Tells keys apart, also those of the same name one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId([u8; 16]);
+
+impl KeyId {
+    /// The first half of the key's hash: enough to tell keys apart, and it is never shown.
+    fn of(hash: &key::KeyHash) -> Self {
+        let mut half = [0; 16];
+        for (to, from) in half.iter_mut().zip(hash) {
+            *to = *from;
+        }
+        Self(half)
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyId")
+    }
 }
 
 /// A set of scopes.

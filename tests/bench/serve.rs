@@ -67,11 +67,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             ["bare"] => {
                 let mut tasks = JoinSet::new();
                 let server = Arc::new(product(&stop, &mut tasks)?);
-                let scopes = Role::Operator.scopes();
-                let caller = Caller {
-                    name: "bench".into(),
-                    scopes,
-                };
+                let caller = Caller::local("bench", Role::Operator);
                 serve(listener, Arc::new(Bare { server, caller }), stop).await
             }
             ["front"] => {

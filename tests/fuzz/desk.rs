@@ -94,10 +94,7 @@ impl Desk {
 
 /// One of several callers.
 pub(crate) fn caller(number: u8) -> Caller {
-    Caller {
-        name: format!("caller {}", number % 3).into(),
-        scopes: Role::Operator.scopes(),
-    }
+    Caller::local(&format!("caller {}", number % 3), Role::Operator)
 }
 
 /// Posts a body as a task may: on data of its own.

@@ -175,10 +175,7 @@ impl House {
         Self {
             front: Arc::new(front),
             server,
-            caller: Caller {
-                name: "operator".into(),
-                scopes: Role::Operator.scopes(),
-            },
+            caller: Caller::local("operator", Role::Operator),
             stop,
             sim,
             tasks,

@@ -24,10 +24,7 @@ struct Wire {
 
 impl Wire {
     fn to(bed: &Bed) -> Self {
-        let caller = Caller {
-            name: "somebody".into(),
-            scopes: Role::Admin.scopes(),
-        };
+        let caller = Caller::local("somebody", Role::Admin);
         let (connection, outgoing) = bed.server.connect(caller).unwrap();
         Self {
             connection: Some(connection),

@@ -42,10 +42,7 @@ impl Host {
         let bed = Bed::serving(&services, Limits::default(), 50);
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (input, output) = split(theirs);
-        let caller = Caller {
-            name: "stdio".into(),
-            scopes: Role::Viewer.scopes(),
-        };
+        let caller = Caller::local("stdio", Role::Viewer);
         let server = Arc::clone(&bed.server);
         let mut serving = JoinSet::new();
         serving.spawn(async move {

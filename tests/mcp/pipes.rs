@@ -33,10 +33,7 @@ impl Host {
         let bed = Bed::new();
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (input, output) = split(theirs);
-        let caller = Caller {
-            name: "stdio".into(),
-            scopes: role.scopes(),
-        };
+        let caller = Caller::local("stdio", role);
         let (server, stop) = (bed.server.clone(), Stop::new());
         let until = stop.clone();
         let mut serving = JoinSet::new();

@@ -14,10 +14,7 @@ async fn post(bed: &Bed, name: &str, session: Option<&str>, method: &str) -> Rep
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}})
     .to_string();
-    let caller = Caller {
-        name: name.into(),
-        scopes: Role::Viewer.scopes(),
-    };
+    let caller = Caller::local(name, Role::Viewer);
     let routing = Routing {
         session: session.map_or(Field::Absent, Field::One),
         ..Routing::default()

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::{Core, QsysService};
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Scope, Scopes};
+use crate::guard::{Caller, Role};
 use crate::link::{Command, CommandError, Link, LinkState, LinkStatus};
 use crate::model::change::ChangeSink;
 use crate::safety::{Policy, SafetyConfig};
@@ -352,10 +352,7 @@ impl Bed {
 
 /// A call by an operator.
 pub(super) fn call(tool: &str, arguments: Value, cancel: Stop) -> ToolCall {
-    let caller = Caller {
-        name: "test".into(),
-        scopes: Scopes::of(&[Scope::Read, Scope::Operate]),
-    };
+    let caller = Caller::local("test", Role::Operator);
     ToolCall::new(tool, arguments, caller, cancel)
 }
 

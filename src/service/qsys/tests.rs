@@ -390,10 +390,7 @@ fn empty(names: &[&str]) -> QsysService {
 }
 
 async fn fault(service: &QsysService, tool: &str, arguments: Value) -> ToolFault {
-    let caller = Caller {
-        name: "test".into(),
-        scopes: crate::guard::Scopes::default(),
-    };
+    let caller = Caller::local("test", crate::guard::Role::Operator);
     let call = ToolCall::new(tool, arguments, caller, Stop::new());
     service.call(call).await.unwrap_err()
 }

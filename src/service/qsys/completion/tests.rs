@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::guard::{Caller, Scopes};
+use crate::guard::{Caller, Role};
 use crate::service::Service;
 use crate::service::qsys::testing::{Bed, bed, bed_of};
 
@@ -14,10 +14,7 @@ fn ask(
     typed: &str,
     others: &Value,
 ) -> Option<Completed> {
-    let caller = Caller {
-        name: "test".into(),
-        scopes: Scopes::default(),
-    };
+    let caller = Caller::local("test", Role::Operator);
     service.complete(&Completion {
         target,
         argument,

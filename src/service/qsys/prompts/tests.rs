@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Scopes};
+use crate::guard::{Caller, Role};
 use crate::service::qsys::testing::{bed, bed_of};
 use crate::service::{Abilities, Registry, Said, Service};
 
@@ -12,10 +12,7 @@ fn call(prompt: &str, arguments: &Value) -> PromptCall {
     PromptCall {
         prompt: prompt.to_owned(),
         arguments: arguments.as_object().unwrap().clone(),
-        caller: Caller {
-            name: "test".into(),
-            scopes: Scopes::default(),
-        },
+        caller: Caller::local("test", Role::Operator),
         cancel: Stop::new(),
         abilities: Abilities::default(),
         said: Said::default(),

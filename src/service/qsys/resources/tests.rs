@@ -3,16 +3,13 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::guard::{Caller, Scope, Scopes};
+use crate::guard::{Caller, Role};
 use crate::link::LinkState;
 use crate::service::qsys::testing::{Bed, bed, bed_of};
 use crate::service::{FaultCode, Registry, ResourceBody, Service, ToolFault};
 
 async fn read(service: &QsysService, uri: &str) -> Result<Option<(String, bool)>, ToolFault> {
-    let caller = Caller {
-        name: "test".into(),
-        scopes: Scopes::of(&[Scope::Read]),
-    };
+    let caller = Caller::local("test", Role::Guest);
     let Some(mut found) = service.read_resource(uri, &caller).await? else {
         return Ok(None);
     };
