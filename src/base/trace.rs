@@ -17,6 +17,30 @@ pub struct Trace {
     pub request: CompactString,
     /// Where this message stands in a trace.
     pub parent: TraceParent,
+    /// The sender gave the trace; otherwise it begins here.
+    pub is_joined: bool,
+}
+
+impl Trace {
+    /// The same with the id that its sender wishes, if that is a good one.
+    #[must_use]
+    pub fn wished(mut self, request: &str) -> Self {
+        if is_id(request) {
+            self.request = request.into();
+        }
+        self
+    }
+
+    /// The same as part of this trace, unless the sender gave another one already.
+    #[must_use]
+    pub fn joined(mut self, parent: Option<TraceParent>) -> Self {
+        if let (Some(parent), false) = (parent, self.is_joined) {
+            self.parent.trace = parent.trace;
+            self.parent.flags = parent.flags & 1;
+            self.is_joined = true;
+        }
+        self
+    }
 }
 
 /// `traceparent` of W3C Trace Context, version 00.
@@ -85,20 +109,18 @@ impl Traces {
     pub fn of(&self, request: Option<&str>, parent: Option<&str>) -> Trace {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let span = mixed(self.seed ^ number).max(1);
-        let parent = parent.and_then(TraceParent::parse);
         Trace {
             request: request
                 .filter(|id| is_id(id))
                 .map_or_else(|| self.id(number), CompactString::from),
             parent: TraceParent {
-                trace: parent.map_or_else(
-                    || u128::from(mixed(span)) << 64 | u128::from(span),
-                    |parent| parent.trace,
-                ),
+                trace: u128::from(mixed(span)) << 64 | u128::from(span),
                 span,
-                flags: parent.map_or(0, |parent| parent.flags & 1),
+                flags: 0,
             },
+            is_joined: false,
         }
+        .joined(parent.and_then(TraceParent::parse))
     }
 
     /// An id that nothing else of this box has, also after a restart.

@@ -65,6 +65,22 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// The reason as a word, for the record.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoKeys => "NO_KEYS",
+            Self::Missing => "NO_CREDENTIAL",
+            Self::Unreadable => "UNREADABLE_CREDENTIAL",
+            Self::Damaged => "DAMAGED_KEY",
+            Self::Unknown => "UNKNOWN_KEY",
+            Self::Expired => "EXPIRED_KEY",
+            Self::Throttled { .. } => "THROTTLED",
+        }
+    }
+}
+
 /// Where the keys come from.
 #[derive(Debug)]
 pub enum KeySource {

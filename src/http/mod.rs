@@ -11,6 +11,7 @@ mod reply;
 mod route;
 mod socket;
 mod sse;
+mod visit;
 mod websocket;
 
 use std::fmt;
@@ -37,7 +38,9 @@ pub use route::{Access, Route};
 use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
+use self::visit::Visit;
 use crate::base::shutdown::Stop;
+use crate::base::trace::{Trace, Traces};
 use crate::guard::{Caller, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
@@ -94,6 +97,10 @@ pub struct Front {
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
     connections: Mutex<Connections>,
+    /// Makes ids of requests.
+    traces: Traces,
+    /// Whether each request gets a line in the log.
+    logs_requests: bool,
 }
 
 impl fmt::Debug for Front {
@@ -162,7 +169,16 @@ impl Front {
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
             connections: Mutex::default(),
+            traces: Traces::default(),
+            logs_requests: false,
         }
+    }
+
+    /// The same surface, with a line in the log for each request if `logs` says so.
+    #[must_use]
+    pub fn with_request_log(mut self, logs: bool) -> Self {
+        self.logs_requests = logs;
+        self
     }
 
     /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
@@ -275,16 +291,31 @@ impl Front {
     }
 
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let mut visit = Visit::begin(self, &request, peer);
+        let mut response = self.check_and_answer(request, peer, &mut visit).await;
+        visit.end(&mut response);
+        response
+    }
+
+    async fn check_and_answer(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        visit: &mut Visit,
+    ) -> Response<Body> {
         let route = Route::of(request.uri().path());
         match self.origins.check(request.uri(), request.headers()) {
-            Err(fault) => refuse(route, request.headers(), fault.status(), &fault.to_string()),
-            Ok(None) => self.admit_and_answer(route, request, peer).await,
+            Err(fault) => {
+                visit.refused(self, None, "ORIGIN");
+                refuse(route, request.headers(), fault.status(), &fault.to_string())
+            }
+            Ok(None) => self.admit_and_answer(route, request, peer, visit).await,
             Ok(Some(origin)) => {
                 let origin: HeaderValue = origin.clone();
                 let mut response = if request.method() == Method::OPTIONS {
                     reply::preflight()
                 } else {
-                    self.admit_and_answer(route, request, peer).await
+                    self.admit_and_answer(route, request, peer, visit).await
                 };
                 reply::allow_origin(&mut response, origin);
                 response
@@ -297,6 +328,7 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         peer: IpAddr,
+        visit: &mut Visit,
     ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
@@ -312,16 +344,23 @@ impl Front {
         };
         let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
             None => None,
-            Some((_, Err(refusal))) => return turn_away(route, headers, &refusal),
-            Some((Some(scope), Ok(caller))) if !caller.scopes.has(scope) => {
-                return lacks_scope(route, headers, scope);
+            Some((_, Err(refusal))) => {
+                visit.refused(self, None, refusal.word());
+                return turn_away(route, headers, &refusal);
             }
-            Some((_, Ok(caller))) => Some(caller),
+            Some((scope, Ok(caller))) => {
+                visit.admitted(self, &caller);
+                if let Some(scope) = scope.filter(|scope| !caller.scopes.has(*scope)) {
+                    visit.refused(self, Some(scope.as_str()), "FORBIDDEN");
+                    return lacks_scope(route, headers, scope);
+                }
+                Some(caller)
+            }
         };
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
-        self.handle(route, request, caller).await
+        self.handle(route, request, caller, visit.trace()).await
     }
 
     async fn handle(
@@ -329,10 +368,11 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         caller: Option<Caller>,
+        trace: &Trace,
     ) -> Response<Body> {
         match (route, caller) {
             (route, Some(caller)) if route.is_mcp() => {
-                endpoint::answer(self, route, request, &caller).await
+                endpoint::answer(self, route, request, &caller, trace).await
             }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {

@@ -171,7 +171,7 @@ pub(super) fn allow_origin(response: &mut Response<Body>, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("mcp-session-id, www-authenticate"),
+        HeaderValue::from_static("mcp-session-id, www-authenticate, x-request-id, traceparent"),
     );
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
@@ -187,7 +187,7 @@ pub(super) fn preflight() -> Response<Body> {
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
-            "authorization, content-type, accept, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, x-api-key, x-mcp-key",
+            "authorization, content-type, accept, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, x-api-key, x-mcp-key, x-request-id, traceparent, tracestate",
         ),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -34,6 +34,7 @@ mod session;
 mod stream;
 mod tasks;
 mod tools;
+mod trail;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -74,7 +75,10 @@ use self::replay::Shelf;
 use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
+use self::trail::Trail;
+use crate::audit::Audit;
 use crate::base::shutdown::Stop;
+use crate::base::trace::Traces;
 use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
@@ -107,6 +111,8 @@ struct Heading<'a> {
     hears: Hears,
     /// Its session, in revisions that have them.
     peer: Option<Arc<Peer>>,
+    /// Its ids.
+    trail: Trail,
 }
 
 impl Heading<'_> {
@@ -118,6 +124,7 @@ impl Heading<'_> {
             abilities: self.abilities,
             hears: self.hears,
             peer: self.peer,
+            trail: self.trail,
         }
     }
 }
@@ -134,6 +141,8 @@ struct Request<'a> {
     peer: Option<&'a Arc<Peer>>,
     /// The way back to the client for what goes before the answer.
     outlet: &'a Outlet,
+    /// Its ids.
+    trail: &'a Trail,
 }
 
 /// The MCP server, shared by all transports.
@@ -152,6 +161,10 @@ pub struct Server {
     /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
     seal: Result<Seal, getrandom::Error>,
     tasks: Arc<tasks::Table>,
+    /// What is on record of calls.
+    audit: Audit,
+    /// Makes ids of messages.
+    traces: Traces,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -193,6 +206,8 @@ impl Server {
             instructions: info.instructions,
             seal: Seal::new(),
             tasks,
+            audit: Audit::default(),
+            traces: Traces::default(),
             sessions: Arc::default(),
             hub,
             lines: Budget::default(),
@@ -308,6 +323,7 @@ impl Server {
             abilities: heading.abilities,
             peer: heading.peer.as_ref(),
             outlet: &Outlet::default(),
+            trail: &heading.trail,
         };
         if heading.method == Method::Listen {
             if !post.accepts_events {
@@ -333,7 +349,8 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                self.modern_heading(id, message, post.routing.as_ref())?
+                let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                self.modern_heading(id, message, post.routing.as_ref(), trail)?
             }
             (Era::Modern, Kind::Notification) => {
                 return Ok(Understood::Answered(Reply::empty(202)));
@@ -347,7 +364,10 @@ impl Server {
             (Era::Legacy, kind) => {
                 let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => legacy_heading(id, message, &peer, self.offers)?,
+                    Kind::Request(id) => {
+                        let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                        legacy_heading(id, message, &peer, self.offers, trail)?
+                    }
                     Kind::Notification | Kind::Response => {
                         take_notice(&peer, message);
                         return Ok(Understood::Answered(Reply::empty(202)));
@@ -364,6 +384,7 @@ impl Server {
         id: &'a str,
         message: &Message<'_>,
         routing: Option<&Routing<'_>>,
+        trail: Trail,
     ) -> Result<Heading<'a>, Fault> {
         let (revision, method) = ladder::check(message, routing, self.offers)?;
         if let (Method::CallTool, Some(routing)) = (method, routing) {
@@ -376,6 +397,7 @@ impl Server {
             abilities: peer::abilities(message.meta.client_capabilities, revision),
             hears: Hears::of(&message.meta, revision)?,
             peer: None,
+            trail,
         })
     }
 
@@ -545,6 +567,7 @@ fn legacy_heading<'a>(
     message: &Message<'_>,
     peer: &Arc<Peer>,
     offers: Offers,
+    trail: Trail,
 ) -> Result<Heading<'a>, Fault> {
     let revision = peer.revision();
     let method = Method::parse(&message.method)
@@ -557,6 +580,7 @@ fn legacy_heading<'a>(
         abilities: peer.abilities(),
         hears: Hears::of(&message.meta, revision)?,
         peer: Some(Arc::clone(peer)),
+        trail,
     })
 }
 

@@ -273,6 +273,11 @@ impl Service for QsysService {
         &self.older_names
     }
 
+    fn target(&self, arguments: &Value) -> Option<CompactString> {
+        let name = arguments.get("core").and_then(Value::as_str);
+        self.core(name).ok().map(|core| core.name.clone())
+    }
+
     fn prompts(&self) -> &[Prompt] {
         &self.prompts
     }
