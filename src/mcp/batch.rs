@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 use super::attend::{self, Outcome, Work};
 use super::error::Fault;
+use super::heading::legacy_heading;
 use super::outlet::Outlet;
 use super::peer::Peer;
 use super::schema::{Kind, Malformed, Message, Meta};
@@ -104,7 +105,7 @@ async fn one(
     if message.method == "initialize" {
         return Some(invalid("`initialize` must not be part of an array.").to_json(Some(id)));
     }
-    let prepared = super::legacy_heading(
+    let prepared = legacy_heading(
         id,
         &message,
         peer,

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::attend::{Errand, Outcome, Work};
 use super::error::Fault;
+use super::heading::legacy_heading;
 use super::ladder::{self, Era, Field};
 use super::line::Line;
 use super::peer::{Peer, Running};
@@ -201,7 +202,7 @@ impl Connection {
                 let session = session.ok_or_else(|| {
                     invalid("Send `initialize` first, or the metadata of revision 2026-07-28 with each request.")
                 })?;
-                let heading = super::legacy_heading(id, message, &session, server.offers, trail)?;
+                let heading = legacy_heading(id, message, &session, server.offers, trail)?;
                 let running = runs(&session, &heading)?;
                 self.begin(body, Work::One(heading.into_owned(), Some(running)))
             }

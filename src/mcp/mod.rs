@@ -11,6 +11,7 @@ mod connection;
 mod content;
 mod error;
 mod feed;
+mod heading;
 mod hub;
 mod ladder;
 mod line;
@@ -63,6 +64,7 @@ pub use stream::{Event, EventId, EventStream};
 use self::answer::Answer;
 use self::attend::Work;
 use self::error::Fault;
+use self::heading::{Heading, legacy_heading};
 use self::hub::Hub;
 use self::ladder::Era;
 use self::line::Budget;
@@ -97,36 +99,6 @@ pub struct ServerInfo {
     pub version: &'static str,
     /// A few sentences for the model: what this server is and how to begin. Never text from a device.
     pub instructions: String,
-}
-
-/// What is known of a request once it is understood, its parameters aside.
-#[derive(Debug)]
-struct Heading<'a> {
-    id: Cow<'a, str>,
-    revision: Revision,
-    method: Method,
-    /// What the client says it can be asked.
-    abilities: Abilities,
-    /// What it wants to hear before the answer.
-    hears: Hears,
-    /// Its session, in revisions that have them.
-    peer: Option<Arc<Peer>>,
-    /// Its ids.
-    trail: Trail,
-}
-
-impl Heading<'_> {
-    fn into_owned(self) -> Heading<'static> {
-        Heading {
-            id: Cow::Owned(self.id.into_owned()),
-            revision: self.revision,
-            method: self.method,
-            abilities: self.abilities,
-            hears: self.hears,
-            peer: self.peer,
-            trail: self.trail,
-        }
-    }
 }
 
 /// A request on its way to its handler. Handlers ask the revision for traits, never for its date.
@@ -408,9 +380,7 @@ impl Server {
         method: Method,
     ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
-            return Err(Fault::params(
-                "`params` must be an object in which no field comes twice.",
-            ));
+            return Err(Fault::malformed_params());
         }
         match method {
             Method::CallTool => call::call(self, request).await,
@@ -545,7 +515,15 @@ impl Server {
                 "The header MCP-Protocol-Version names no revision that is spoken here.",
             ));
         }
-        let id = routing.session.text().ok_or_else(missing_session)?;
+        let id = match routing.session {
+            Field::Absent => return Err(missing_session()),
+            Field::Unusable => {
+                return Err(invalid(
+                    "The header Mcp-Session-Id must be there once, as plain text.",
+                ));
+            }
+            Field::One(_) => routing.session.text().unwrap_or_default(),
+        };
         let mut sessions = self.sessions.lock();
         sessions
             .find(id, &caller.name, Instant::now())
@@ -559,29 +537,6 @@ enum Understood<'a> {
     Answered(Reply),
     /// A request, to be answered by its handler.
     Request(Heading<'a>),
-}
-
-/// A request of a session.
-fn legacy_heading<'a>(
-    id: &'a str,
-    message: &Message<'_>,
-    peer: &Arc<Peer>,
-    offers: Offers,
-    trail: Trail,
-) -> Result<Heading<'a>, Fault> {
-    let revision = peer.revision();
-    let method = Method::parse(&message.method)
-        .filter(|method| revision.has(*method) && offers.has(*method))
-        .ok_or_else(|| Fault::method_not_found(&message.method, false))?;
-    Ok(Heading {
-        id: Cow::Borrowed(id),
-        revision,
-        method,
-        abilities: peer.abilities(),
-        hears: Hears::of(&message.meta, revision)?,
-        peer: Some(Arc::clone(peer)),
-        trail,
-    })
 }
 
 /// Takes a notification or a response of a session.

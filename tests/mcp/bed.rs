@@ -138,7 +138,12 @@ impl Bed {
 
     /// A connection with the key of `role`; an unknown role sends none.
     pub(crate) fn client_as(&mut self, role: &str) -> Client {
-        let (ours, theirs) = tokio::io::duplex(256 << 10);
+        self.client_over(role, 256 << 10)
+    }
+
+    /// The same over a connection that takes this many bytes while nobody reads.
+    pub(crate) fn client_over(&mut self, role: &str, bytes: usize) -> Client {
+        let (ours, theirs) = tokio::io::duplex(bytes);
         let peer = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9));
         let front = Arc::clone(&self.front);
         self.tasks
