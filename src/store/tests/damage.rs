@@ -165,6 +165,20 @@ impl Mount {
         mount
     }
 
+    /// Asks until the kernel agrees: a thread of a database that was dropped may hold its file open for a moment more.
+    fn remount_read_only(&self) {
+        let until = std::time::Instant::now() + Duration::from_secs(30);
+        let mut remount = Command::new("mount");
+        remount.args(["-o", "remount,ro"]).arg(self.0.path());
+        while !remount.output().is_ok_and(|output| output.status.success()) {
+            assert!(
+                std::time::Instant::now() < until,
+                "the file system stays busy"
+            );
+            std::thread::yield_now();
+        }
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) {
         let status = Command::new(program)
             .args(arguments)
@@ -257,7 +271,7 @@ async fn a_read_only_disk_is_worked_without_and_used_again_when_it_can_be() {
     design(&mirrors[0], "a", 0.0);
     store.round(ROUND).await;
     drop((store, mirrors));
-    mount.run("mount", &["-o", "remount,ro"]);
+    mount.remount_read_only();
     let Opened { mut store, mirrors } = open(dir);
     assert!(status(&store).fault.is_some());
     assert_eq!(status(&store).quarantined, None);
