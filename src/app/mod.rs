@@ -207,7 +207,7 @@ impl Running {
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
         let services: [Arc<dyn Service>; 1] = [qsys];
         let server = Arc::new(Server::new(&services, server_info())?);
-        let guard = Arc::new(guard);
+        let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
