@@ -463,6 +463,24 @@ pub const BRIDGE_SUBSCRIPTIONS_MAX: usize = 256;
 /// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
 pub const KEY_MAX_BYTES: usize = 256;
 
+/// Longest bearer token, bytes: identity providers that put every group into it reach a few thousand. A longer one is refused unread.
+pub const TOKEN_MAX_BYTES: usize = 8 << 10;
+
+/// Longest head of a bearer token, bytes of Base64. A longer one is refused unread.
+pub const TOKEN_HEAD_MAX_BYTES: usize = 2 << 10;
+
+/// Longest body of a request for a bearer token, bytes: a life and six scopes. A longer one is refused unread.
+pub const WISH_MAX_BYTES: usize = 4 << 10;
+
+/// Shortest secret that signs bearer tokens, bytes: as long as the hash of HS256 (RFC 7518, section 3.2). A shorter one is refused.
+pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
+
+/// Longest life of a bearer token of our own, seconds. A longer one cannot be configured, and one that claims it is refused.
+pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
+
+/// Longest time in which tokens can be refreshed from one showing of a key, seconds. A longer one cannot be configured.
+pub const TOKEN_CHAIN_MAX_SECS: u64 = 30 * 24 * 3_600;
+
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
@@ -558,6 +576,9 @@ const TASK_ENTRY_BYTES: usize = 4 << 10;
 /// Memory of one remembered state of a call, bytes.
 const STATE_BYTES: usize = 32;
 
+/// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
+const TOKEN_ENDS_BYTES: usize = 128 << 10;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -587,7 +608,8 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + (AUDIT_ACTIONS_KEPT + AUDIT_WAITING_MAX + AUDIT_FORWARD_QUEUE) * AUDIT_ENTRY_BYTES
     + 2 * AUDIT_LOOKS_KEPT * AUDIT_LOOK_BYTES
     + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
-    + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES;
+    + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
+    + TOKEN_ENDS_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
 pub const MEMORY_BUDGET_BYTES: usize = 224 << 20;

@@ -7,7 +7,7 @@ use crate::base::shutdown::Stop;
 use crate::http::{HealthSource, Level, Verdict};
 use crate::link::{Link, LinkState};
 use crate::safety::Policy;
-use crate::service::qsys::{Core, clean};
+use crate::service::qsys::{System, clean};
 use crate::store::{Mirror, StoreStatus};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ struct Watched {
 
 impl Health {
     pub(super) fn new(
-        cores: &[Core],
+        cores: &[System],
         policy: Arc<Policy>,
         store: watch::Receiver<StoreStatus>,
         stop: Stop,

@@ -31,7 +31,7 @@ use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
-use crate::service::qsys::{Core, QsysService};
+use crate::service::qsys::{QsysService, System};
 use crate::store::{Store, StoreStatus};
 
 use health::Health;
@@ -192,7 +192,7 @@ impl Running {
                 parts.stop_links.clone(),
                 &mut parts.links,
             );
-            cores.push(Core::new(core.name.as_str().into(), link, mirror));
+            cores.push(System::new(core.name.as_str().into(), link, mirror));
         }
 
         let health = Arc::new(Health::new(
@@ -207,7 +207,7 @@ impl Running {
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
         let services: [Arc<dyn Service>; 1] = [qsys];
         let server = Arc::new(Server::new(&services, server_info())?);
-        let guard = Arc::new(guard);
+        let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));

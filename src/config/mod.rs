@@ -16,6 +16,7 @@ use toml::{Table, Value};
 use problems::unknown_key;
 pub use problems::{Problem, Problems};
 
+use crate::base::secret::Secret;
 use crate::model::name::ControlName;
 
 /// The documented defaults, as `rackhand print-config` prints them.
@@ -24,11 +25,16 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 /// What every environment name of a setting begins with.
 pub const ENVIRONMENT_PREFIX: &str = "RACKHAND_";
 
+/// The environment name of a secret that signs tokens.
+pub const TOKEN_SECRET_VARIABLE: &str = "MCP_JWT_SECRET";
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: ListenConfig,
+    /// Bearer tokens of the box's own.
+    pub tokens: TokensConfig,
     /// The Q-SYS systems, at least one.
     pub cores: Vec<CoreConfig>,
     /// Timing of every link.
@@ -56,6 +62,17 @@ pub struct ListenConfig {
     pub allowed_origins: Vec<String>,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// Section `[tokens]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// How long each lasts.
+    pub life: Duration,
+    /// For how long they can be refreshed.
+    pub chain: Duration,
+    /// A secret in place of the box's own, from the environment alone.
+    pub secret: Option<Secret>,
 }
 
 /// One `[[core]]`.
@@ -277,7 +294,10 @@ impl Config {
         apply_environment(&mut merged, &defaults, environment, &mut problems);
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
-        let config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        let mut config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        if let Some(text) = environment.get(TOKEN_SECRET_VARIABLE) {
+            config.tokens.secret = sections::read_token_secret(text, &mut problems);
+        }
         (config, problems)
     }
 }

@@ -9,9 +9,14 @@ use toml::{Table, Value};
 use super::problems::{Problems, Section, unknown_key};
 use super::{
     AuditConfig, BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig,
-    LogConfig, LogFormat, SafetyRules, StoreConfig, Transport, Trust,
+    LogConfig, LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TokensConfig, Transport,
+    Trust,
 };
-use crate::limits::{CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX};
+use crate::base::secret::Secret;
+use crate::limits::{
+    CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX, TOKEN_CHAIN_MAX_SECS,
+    TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
+};
 use crate::model::name::ControlName;
 
 pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
@@ -22,7 +27,9 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
+    let tokens = section("tokens");
     Config {
+        tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(Section::new("listen", listen, problems)),
         cores: read_cores(merged, problems),
         link: read_link(Section::new("link", link, problems)),
@@ -56,6 +63,38 @@ fn read_listen(mut section: Section<'_>) -> ListenConfig {
         allowed_origins,
         connections_max: usize::try_from(section.whole("connections-max", 8..=16_384)).unwrap_or(8),
     }
+}
+
+fn read_tokens(mut section: Section<'_>) -> TokensConfig {
+    let life = section.whole("life-minutes", 1..=TOKEN_LIFE_MAX_SECS / 60);
+    let chain = section.whole("chain-hours", 1..=TOKEN_CHAIN_MAX_SECS / 3_600);
+    if chain * 60 < life {
+        section.fault(
+            "chain-hours",
+            format!("{chain} h is less than one token lasts, which is {life} minutes"),
+        );
+    }
+    TokensConfig {
+        life: Duration::from_mins(life),
+        chain: Duration::from_hours(chain),
+        secret: None,
+    }
+}
+
+/// A secret that signs tokens, from the environment. Nothing of it is told.
+pub(super) fn read_token_secret(text: &str, problems: &mut Problems) -> Option<Secret> {
+    let text = text.trim();
+    if text.len() < TOKEN_SECRET_MIN_BYTES {
+        problems.note(
+            TOKEN_SECRET_VARIABLE,
+            format!(
+                "{} bytes are too few: at least {TOKEN_SECRET_MIN_BYTES} random ones keep others from making tokens. Leave it away, and the box makes a secret for itself",
+                text.len()
+            ),
+        );
+        return None;
+    }
+    Some(Secret::new(text))
 }
 
 fn read_cores(mut merged: Table, problems: &mut Problems) -> Vec<CoreConfig> {

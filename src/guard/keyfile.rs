@@ -118,6 +118,17 @@ pub struct KeyFile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Stamp(Option<(u64, u64, i64, i64)>);
 
+impl Stamp {
+    /// The state of a file now.
+    pub(super) fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(fs::metadata(path).ok().map(|meta| {
+            // The inode tells two replacements within one tick of the file system's clock apart.
+            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+        }))
+    }
+}
+
 impl KeyFile {
     /// The file at `path`, which need not exist yet: then it holds no keys.
     #[must_use]
@@ -206,11 +217,7 @@ impl KeyFile {
 
     /// The state of the file now, without reading it.
     pub(super) fn stamp(&self) -> Stamp {
-        use std::os::unix::fs::MetadataExt;
-        Stamp(fs::metadata(&self.path).ok().map(|meta| {
-            // The inode tells two replacements within one tick of the file system's clock apart.
-            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
-        }))
+        Stamp::of(&self.path)
     }
 
     /// Reads, changes and replaces the file, alone: two command lines at once do not lose a key.

@@ -1,5 +1,6 @@
 //! HTTP/1.1 on hyper: accepts connections within bounds, lets the guard decide, routes, and drains when asked to stop.
 
+mod auth;
 mod body;
 mod converse;
 mod endpoint;
@@ -41,7 +42,7 @@ use self::reply::Refused;
 use self::visit::Visit;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
-use crate::guard::{Caller, Guard, Refusal, Scope};
+use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 
@@ -339,7 +340,7 @@ impl Front {
         let needs_key = match route.access() {
             Access::Open => None,
             Access::OpenDetailBy(scope) => wants_detail.then_some(Some(scope)),
-            Access::Key => Some(None),
+            Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
             Access::KeyWith(scope) => Some(Some(scope)),
         };
         let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
@@ -357,6 +358,11 @@ impl Front {
                 Some(caller)
             }
         };
+        if let Some(caller) = &caller
+            && let Some(message) = wrong_kind(route, caller)
+        {
+            return refuse(route, headers, 403, message);
+        }
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
@@ -380,6 +386,9 @@ impl Front {
             }
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
+            (Route::Token | Route::Refresh, Some(caller)) => {
+                auth::answer(self, route, request, &caller).await
+            }
             (Route::NoOauth, _) => reply::text(
                 404,
                 "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
@@ -392,7 +401,9 @@ impl Front {
                 | Route::Messages
                 | Route::WebSocket
                 | Route::StatusPage
-                | Route::Help,
+                | Route::Help
+                | Route::Token
+                | Route::Refresh,
                 _,
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
@@ -417,7 +428,8 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         | Refusal::Unreadable
         | Refusal::Damaged
         | Refusal::Unknown
-        | Refusal::Expired => (401, None),
+        | Refusal::Expired
+        | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {
         route,
@@ -426,6 +438,20 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         version: endpoint::version(headers),
         retry_after,
     })
+}
+
+/// What is said to a caller whose credential is of the wrong kind for a route.
+fn wrong_kind(route: Route, caller: &Caller) -> Option<&'static str> {
+    match (route.access(), caller.credential) {
+        (Access::KeyAlone, CredentialId::Key(_)) | (Access::TokenAlone, CredentialId::Token(_)) => {
+            None
+        }
+        (Access::KeyAlone, _) => Some(
+            "This needs an API key, not a token. A token is changed for a new one at /auth/refresh.",
+        ),
+        (Access::TokenAlone, _) => Some("This needs a token. An API key makes one at /auth/token."),
+        _ => None,
+    }
 }
 
 fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body> {

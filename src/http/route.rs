@@ -25,6 +25,10 @@ pub enum Route {
     StatusPage,
     /// `/help`: the documentation.
     Help,
+    /// `/auth/token`: a key makes a short-lived token.
+    Token,
+    /// `/auth/refresh`: a token makes the next one.
+    Refresh,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -38,15 +42,19 @@ pub enum Access {
     Open,
     /// Anybody; details with a key that has this scope.
     OpenDetailBy(Scope),
-    /// Any key; what it may do is decided per call.
+    /// Any key or token; what it may do is decided per call.
     Key,
-    /// A key that has this scope.
+    /// A key or token that has this scope.
     KeyWith(Scope),
+    /// A key, and no token.
+    KeyAlone,
+    /// A token that a key made, and no key.
+    TokenAlone,
 }
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -56,6 +64,8 @@ impl Route {
         Self::Health,
         Self::StatusPage,
         Self::Help,
+        Self::Token,
+        Self::Refresh,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -73,6 +83,8 @@ impl Route {
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
             "/help" => Self::Help,
+            "/auth/token" => Self::Token,
+            "/auth/refresh" => Self::Refresh,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -85,6 +97,8 @@ impl Route {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::Token => Access::KeyAlone,
+            Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
             Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
         }
@@ -104,7 +118,7 @@ impl Route {
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages => "POST",
+            Self::Messages | Self::Token | Self::Refresh => "POST",
             Self::Sse | Self::WebSocket => "GET",
             Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",

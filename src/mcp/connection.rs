@@ -216,7 +216,7 @@ impl Connection {
         let welcome = shared.server.welcome(id, peer.revision());
         let place = shared.server.place(&shared.caller, 0, peer.revision())?;
         shared.line.deliver(welcome, place);
-        let feed = peer.feed(&shared.server.hub, &shared.caller.name, || {
+        let feed = peer.feed(&shared.server.hub, &shared.caller, || {
             shared.server.registry.generations()
         });
         let before = shared.session.lock().replace(peer);

@@ -25,7 +25,7 @@ pub use catalogue::{
 pub use fault::{FaultCode, ToolFault};
 pub use registry::{Registered, RegisteredPrompt, Registry, RegistryError};
 
-use crate::guard::{Caller, Scope};
+use crate::guard::{Caller, Reach, Scope};
 
 /// What a tool does to the world, as MCP's four hints put it. Hints inform clients; the server enforces regardless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,10 +115,10 @@ pub trait Service: Send + Sync {
         Box::pin(future::ready(Ok(None)))
     }
 
-    /// A number that is another one whenever a read of `uri` would give other contents, ages aside. `None` for a URI that is none of
+    /// A number that is another one whenever a read of `uri` by a caller of this reach would give other contents, ages aside. `None` for a URI that is none of
     /// this service. Asked a few times a second for each resource that somebody subscribed to, so it must be cheap.
-    fn resource_stamp(&self, uri: &str) -> Option<u64> {
-        let _ = uri;
+    fn resource_stamp(&self, uri: &str, reach: &Reach) -> Option<u64> {
+        let _ = (uri, reach);
         None
     }
 

@@ -214,11 +214,14 @@ async fn a_wall_clock_that_is_set_back_half_an_hour_changes_nothing() {
 }
 
 #[test]
-fn the_wall_clock_is_read_for_stamps_and_for_the_expiry_of_keys_alone() {
+fn the_wall_clock_is_read_for_stamps_and_for_the_ends_of_credentials_alone() {
     let allowed = [
         "src/base/clock.rs",
         "src/guard/admit.rs",
+        "src/guard/admit/bearer.rs",
+        "src/guard/admit/bearer/tests.rs",
         "src/guard/keyfile.rs",
+        "src/guard/token/secret.rs",
         "src/mcp/tasks/table.rs",
         "src/service/qsys/older/groups.rs",
         "src/service/qsys/older/system.rs",

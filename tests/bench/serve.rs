@@ -25,7 +25,7 @@ use rackhand::link::{self, LinkConfig};
 use rackhand::mcp::{Field, Post, ReplyBody, Routing, Server, ServerInfo};
 use rackhand::safety::{Policy, SafetyConfig};
 use rackhand::service::Service;
-use rackhand::service::qsys::{Core, QsysService};
+use rackhand::service::qsys::{QsysService, System};
 use rackhand::store::Mirror;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -116,7 +116,7 @@ fn product(stop: &Stop, tasks: &mut JoinSet<&'static str>) -> Result<Server> {
         stop.clone(),
         tasks,
     );
-    let core = Core::new("hall".into(), link, mirror);
+    let core = System::new("hall".into(), link, mirror);
     let policy =
         Policy::new(&SafetyConfig::default()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let services: [Arc<dyn Service>; 1] =

@@ -18,7 +18,7 @@ use rackhand::link::{self, Dial, LinkConfig, LinkState};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::safety::{Ceiling, Policy, SafetyConfig};
 use rackhand::service::Service;
-use rackhand::service::qsys::{Core, QsysService};
+use rackhand::service::qsys::{QsysService, System};
 use rackhand::sim::{self, SimCore, design};
 use rackhand::store::Mirror;
 use serde_json::Value;
@@ -147,7 +147,7 @@ impl House {
         timeout(Duration::from_mins(1), live)
             .await
             .expect("the simulated Core can be learnt");
-        let core = Core::new("core".into(), link, mirror);
+        let core = System::new("core".into(), link, mirror);
         let services: Vec<Arc<dyn Service>> =
             vec![Arc::new(QsysService::new(vec![core], Arc::new(policy())))];
         let info = ServerInfo {
