@@ -114,6 +114,7 @@ impl Keeper {
             let is_clock_good = audit.look_at_clock();
             if is_restoring {
                 let before = disk.newest(AUDIT_ACTIONS_KEPT);
+                audit.compare_with(&before, &batch);
                 audit.0.state.lock().rings.restore(before);
             }
             let mut written = Written::default();

@@ -9,6 +9,7 @@ mod chain;
 mod clock;
 mod disk;
 mod entry;
+mod export;
 mod keeper;
 mod logins;
 mod recent;
@@ -21,19 +22,21 @@ mod verify;
 mod writing;
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 pub use entry::{Entry, Kind};
+pub use export::Export;
 pub use keeper::Keeper;
 pub use recent::{Found, Query};
 pub use verify::{Fault, FaultKind, Report, Verifier};
@@ -96,8 +99,25 @@ struct Shared {
     is_clock_good: AtomicBool,
     /// No stamp is below this one, milliseconds.
     floor: AtomicU64,
-    /// Whether there is a disk at all.
-    has_disk: bool,
+    /// The folder of the segments, if there is a disk at all.
+    folder: Option<PathBuf>,
+}
+
+/// The segment files of a trail, oldest first.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn segment_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let all = disk::segments(folder)?;
+    Ok(all.into_iter().map(|one| one.path).collect())
+}
+
+/// A short digest by which two texts can be told apart.
+#[must_use]
+pub fn digest(text: &[u8]) -> String {
+    let mut digest = chain::hex(&chain::next(&chain::GENESIS, text));
+    digest.truncate(16);
+    digest
 }
 
 #[derive(Debug, Default)]
@@ -154,7 +174,7 @@ pub struct AuditStatus {
 impl Default for Audit {
     /// A trail in memory alone.
     fn default() -> Self {
-        Self::with(&AuditConfig::default(), SystemClock::trusted(), false)
+        Self::with(&AuditConfig::default(), SystemClock::trusted(), None)
     }
 }
 
@@ -162,16 +182,18 @@ impl Audit {
     /// The trail in the folder of the store, and the task that keeps it on disk. Nothing is read or written before that runs.
     #[must_use]
     pub fn new(config: &AuditConfig, store: &Path) -> (Self, Keeper) {
-        let audit = Self::with(config, SystemClock::new(config.clock_file.as_deref()), true);
+        let folder = store.join(FOLDER);
+        let clock = SystemClock::new(config.clock_file.as_deref());
+        let audit = Self::with(config, clock, Some(folder.clone()));
         let keep = Keep {
             bytes: config.bytes_max,
             age: config.age_max,
         };
-        let keeper = Keeper::new(audit.clone(), Disk::new(store.join(FOLDER), keep));
+        let keeper = Keeper::new(audit.clone(), Disk::new(folder, keep));
         (audit, keeper)
     }
 
-    fn with(config: &AuditConfig, clock: SystemClock, has_disk: bool) -> Self {
+    fn with(config: &AuditConfig, clock: SystemClock, folder: Option<PathBuf>) -> Self {
         let is_clock_good = clock.is_good();
         // Room below for what was on disk before.
         let next = u64::try_from(AUDIT_ACTIONS_KEPT).unwrap_or(u64::MAX) + 1;
@@ -185,12 +207,23 @@ impl Audit {
             progress: watch::Sender::default(),
             status: Mutex::default(),
             traces: Traces::default(),
-            is_required: config.required && has_disk,
+            is_required: config.required && folder.is_some(),
             clock,
             is_clock_good: AtomicBool::new(is_clock_good),
             floor: AtomicU64::new(0),
-            has_disk,
+            folder,
         }))
+    }
+
+    /// Begins an export of what is on disk; `None` for a trail in memory alone. Reads from disk: for blocking threads.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn export(&self, since: Option<UnixMillis>) -> io::Result<Option<Export>> {
+        let folder = self.0.folder.as_deref();
+        folder
+            .map(|folder| Export::begin(folder, since))
+            .transpose()
     }
 
     /// Whether a write has to be refused whose intent cannot be put on disk.
@@ -277,6 +310,19 @@ impl Audit {
         self.act(entry);
     }
 
+    /// Notes whether the configuration is another one than at the start before.
+    fn compare_with(&self, before: &[Entry], batch: &[Entry]) {
+        let start = |entries: &[Entry]| {
+            let start = entries.iter().rfind(|entry| entry.kind == Kind::Start);
+            start.and_then(|entry| entry.detail().get("configuration").cloned())
+        };
+        if let (Some(was), Some(is)) = (start(before), start(batch))
+            && was != is
+        {
+            self.note(Kind::Config, None, &json!({"was": was, "is": is}));
+        }
+    }
+
     /// How the trail fares.
     #[must_use]
     pub fn status(&self) -> AuditStatus {
@@ -313,7 +359,7 @@ impl Audit {
             let mut state = self.0.state.lock();
             let order = state.place();
             state.rings.push(order, Arc::new(entry.clone()));
-            if self.0.has_disk {
+            if self.0.folder.is_some() {
                 state.hand_over(order, entry);
             }
             order
@@ -330,7 +376,7 @@ impl Audit {
         for mut line in state.sums.close(at.at) {
             line.unsynchronised = at.unsynchronised;
             line.clock_said = at.clock_said;
-            if self.0.has_disk {
+            if self.0.folder.is_some() {
                 let order = state.place();
                 state.hand_over(order, line);
             }

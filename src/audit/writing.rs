@@ -90,7 +90,7 @@ impl Writing {
                 ..done.clone()
             };
             state.rings.replace(self.order, Arc::new(whole));
-            if shared.has_disk {
+            if shared.folder.is_some() {
                 let order = state.place();
                 state.hand_over(order, done);
             }

@@ -3,7 +3,7 @@
 mod bearer;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -17,6 +17,7 @@ use super::key::{self, Form, KeyHash};
 use super::keyfile::{self, KeyFile, KeyFileError, KeyRecord, NewKey, Stamp};
 use super::throttle::Throttle;
 use super::token::{self, TokenFault};
+use super::witness::Witness;
 use super::{Caller, CredentialId, KeyId, Reach, Scopes};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
@@ -152,6 +153,8 @@ pub struct Guard {
     bearers: Bearers,
     /// Told when a key may have ended.
     changes: watch::Sender<()>,
+    /// Hears of changes of keys.
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 impl Guard {
@@ -167,6 +170,7 @@ impl Guard {
                 throttle: Mutex::new(Throttle::default()),
                 bearers: Bearers::default(),
                 changes: watch::Sender::default(),
+                witness: OnceLock::new(),
             }),
             KeySource::File(file) => match Self::over(file) {
                 (guard, None) => Ok(guard),
@@ -190,8 +194,14 @@ impl Guard {
             throttle: Mutex::new(Throttle::default()),
             bearers: Bearers::default(),
             changes: watch::Sender::default(),
+            witness: OnceLock::new(),
         };
         (guard, fault)
+    }
+
+    /// From now on `witness` hears of changes of keys. The first one stays.
+    pub fn set_witness(&self, witness: Arc<dyn Witness>) {
+        let _first_stays = self.witness.set(witness);
     }
 
     /// Whether any key exists.
@@ -254,7 +264,16 @@ impl Guard {
         }
         let keys = table(file.list()?);
         tracing::info!(keys = keys.len(), "the keys were read again");
-        *self.table.write() = Arc::new(keys);
+        let before = std::mem::replace(&mut *self.table.write(), Arc::new(keys));
+        if let Some(witness) = self.witness.get() {
+            let now = Arc::clone(&self.table.read());
+            let only = |these: &Table, those: &Table| -> Vec<_> {
+                let new = these.iter().filter(|(hash, _)| !those.contains_key(*hash));
+                new.map(|(_, holder)| Arc::clone(&holder.caller.name))
+                    .collect()
+            };
+            witness.keys_changed(&only(&now, &before), &[], &only(&before, &now));
+        }
         self.changes.send_replace(());
         Ok(true)
     }

@@ -7,6 +7,8 @@ mod reach;
 mod throttle;
 pub mod token;
 
+mod witness;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 pub use admit::{Guard, KeySource, MintFault, Refusal, Wish};
 pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
 pub use reach::Reach;
+pub use witness::Witness;
 
 /// What a right covers. A credential has a set of these; a tool asks for one.
 #[derive(
