@@ -29,6 +29,8 @@ pub enum Route {
     Token,
     /// `/auth/refresh`: a token makes the next one.
     Refresh,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -54,7 +56,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -66,6 +68,7 @@ impl Route {
         Self::Help,
         Self::Token,
         Self::Refresh,
+        Self::Authority,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -85,6 +88,7 @@ impl Route {
             "/help" => Self::Help,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
+            "/ca.pem" => Self::Authority,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -100,7 +104,7 @@ impl Route {
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live | Self::Authority | Self::NoOauth | Self::Nothing => Access::Open,
         }
     }
 
@@ -120,7 +124,12 @@ impl Route {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages | Self::Token | Self::Refresh => "POST",
             Self::Sse | Self::WebSocket => "GET",
-            Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
+            Self::Live
+            | Self::Ready
+            | Self::Health
+            | Self::StatusPage
+            | Self::Help
+            | Self::Authority => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -161,12 +170,15 @@ mod tests {
     }
 
     #[test]
-    fn only_liveness_and_the_absence_of_things_are_open() {
+    fn only_liveness_the_authority_and_the_absence_of_things_are_open() {
         for route in Route::ALL {
             let is_open = route.access() == Access::Open;
             assert_eq!(
                 is_open,
-                matches!(route, Route::Live | Route::NoOauth | Route::Nothing)
+                matches!(
+                    route,
+                    Route::Live | Route::Authority | Route::NoOauth | Route::Nothing
+                )
             );
         }
         assert!(Route::Mcp.allows(&Method::DELETE) && !Route::Mcp.allows(&Method::PUT));

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::ask::{self, Ended, Subject};
-use super::error::{Fault, ServiceFault};
+use super::error::Fault;
 use super::revision::Revision;
 use super::tasks::{self, Job};
 use super::trail::Trail;
@@ -334,10 +334,8 @@ pub(super) fn write(
             }
         }
         Err(fault) => {
+            // No structured content: it would have to fit the tool's output schema, and clients throw away what does not.
             content::push_list(answer.name("content"), &[&told(fault)], &[], revision);
-            if revision.has_structured_content() {
-                answer.field("structuredContent", &ServiceFault::of(fault));
-            }
         }
     }
     answer.field("isError", &outcome.is_err());

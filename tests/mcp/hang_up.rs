@@ -1,7 +1,6 @@
 //! Streams that end in the middle of a call, by the network or by the server, and whose answer is fetched with `Last-Event-ID`
 //! (2025-11-25, Transports, Resumability): what the conformance tool `test_reconnection` stands for, with a connection that breaks.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,14 +22,13 @@ struct Wire(TcpStream);
 
 impl Wire {
     /// Sends a request of a client in its session.
-    async fn send(bed: &Bed, client: &Client, verb: &str, headers: &str, body: &str) -> Self {
+    async fn send(bed: &mut Bed, client: &Client, verb: &str, headers: &str, body: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut wire = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        let (theirs, peer) = listener.accept().await.unwrap();
-        let front = Arc::clone(&bed.front);
-        tokio::spawn(front.serve_connection(theirs, peer.ip(), bed.stop.clone()));
+        let (theirs, _) = listener.accept().await.unwrap();
+        bed.serve(theirs);
         let (key, session) = (bed.key("operator"), client.session.as_deref().unwrap());
         let length = body.len();
         let request = format!(
@@ -84,14 +82,14 @@ async fn a_network_that_dies_in_the_middle_of_a_call_costs_no_word_of_the_answer
     let mut client = bed.client();
     client.initialize("2025-11-25").await;
     let accept = "accept: application/json, text/event-stream\r\n";
-    let mut broken = Wire::send(&bed, &client, "POST", accept, &speak("wait")).await;
+    let mut broken = Wire::send(&mut bed, &client, "POST", accept, &speak("wait")).await;
     let heard = broken.read_to("id: 1-1\n").await;
     assert!(!heard.contains("id: 1-6"), "the answer is still to come");
     broken.cut();
     bed.knobs.release.notify_one();
 
     let accept = "accept: text/event-stream\r\nlast-event-id: 1-1\r\n";
-    let mut again = Wire::send(&bed, &client, "GET", accept, "").await;
+    let mut again = Wire::send(&mut bed, &client, "GET", accept, "").await;
     // The last chunk: the stream ends with the answer.
     let read = again.read_to("\r\n0\r\n\r\n").await;
     assert!(

@@ -6,7 +6,7 @@ use rackhand::limits::WEBSOCKET_MESSAGE_MAX_BYTES;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::bed::{Bed, MODERN, lines, modern, refs};
+use crate::bed::{Bed, MODERN, fault_code, lines, modern, refs};
 use crate::shelf::Shelf;
 
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -130,6 +130,22 @@ async fn older_clients_were_told_that_arguments_do_not_fit_but_not_which() {
             "{version}: {message}"
         );
         assert_eq!(answer["error"]["data"][0]["path"], "/text");
+    }
+}
+
+/// Both official TypeScript clients hold structured content against the output schema even of a result that is an error, and throw
+/// away what does not fit: the model then read of a schema instead of what was wrong.
+#[tokio::test(start_paused = true)]
+async fn every_error_of_a_tool_was_thrown_away_by_clients_that_check_its_schema() {
+    let mut bed = Bed::new();
+    for version in ["2025-06-18", "2025-11-25"] {
+        let mut client = bed.client();
+        client.initialize(version).await;
+        let call = json!({"name": "fixture_fail"});
+        let answer = client.legacy("tools/call", call).await.json();
+        let result = &answer["result"];
+        assert_eq!(fault_code(result), "NOT_FOUND");
+        assert!(result.get("structuredContent").is_none(), "{result}");
     }
 }
 
