@@ -183,6 +183,7 @@ impl HealthSource for Health {
                 "lost": audit.lost,
                 "written": audit.written,
                 "errors": audit.errors,
+                "not_forwarded": audit.dropped,
                 "bytes": audit.bytes,
                 "fault": audit.fault,
                 "synced_ms": synced,

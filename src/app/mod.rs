@@ -35,6 +35,7 @@ use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
+use crate::service::system::SystemService;
 use crate::store::{Store, StoreStatus};
 use crate::tls::Certificates;
 
@@ -242,7 +243,8 @@ impl Running {
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let services: [Arc<dyn Service>; 1] = [qsys];
+        let system = Arc::new(SystemService::new(audit.clone()));
+        let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
         let guard = Arc::new(guard.with_tokens(keys::tokens(config)));

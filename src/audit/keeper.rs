@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout
 
 use super::disk::{Disk, Written};
 use super::entry::{Entry, Kind};
+use super::forward::Forwarder;
 use super::{Audit, Progress, Waiting};
 use crate::base::shutdown::Stop;
 use crate::limits::{AUDIT_ACTIONS_KEPT, AUDIT_SYNC_SECS};
@@ -42,10 +43,11 @@ pub struct Keeper {
     /// When what was written is to be synced.
     sync_at: Option<Instant>,
     has_restored: bool,
+    forwarder: Option<Forwarder>,
 }
 
 impl Keeper {
-    pub(super) fn new(audit: Audit, disk: Disk) -> Self {
+    pub(super) fn new(audit: Audit, disk: Disk, forwarder: Option<Forwarder>) -> Self {
         Self {
             audit,
             disk: Some(disk),
@@ -54,11 +56,25 @@ impl Keeper {
             retry_at: None,
             sync_at: None,
             has_restored: false,
+            forwarder,
         }
     }
 
     /// Writes what is noted, until `stop`; then once more, with a line that says that the end was in good order.
     pub async fn run(mut self, stop: Stop) -> &'static str {
+        match self.forwarder.take() {
+            None => self.keep(stop).await,
+            Some(forwarder) => {
+                tokio::select! {
+                    biased;
+                    () = forwarder.run() => "audit forwarder",
+                    name = self.keep(stop) => name,
+                }
+            }
+        }
+    }
+
+    async fn keep(mut self, stop: Stop) -> &'static str {
         let mut minute = interval_at(Instant::now() + MINUTE, MINUTE);
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let audit = self.audit.clone();

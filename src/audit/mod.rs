@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod entry;
 mod export;
+mod forward;
 mod keeper;
 mod logins;
 mod recent;
@@ -44,6 +45,7 @@ pub use writing::{NotOnDisk, Writing};
 
 use self::clock::SystemClock;
 use self::disk::{Disk, Keep};
+use self::forward::Outbox;
 use self::logins::{Logins, Use};
 use self::ring::Rings;
 use self::sums::Sums;
@@ -101,6 +103,8 @@ struct Shared {
     floor: AtomicU64,
     /// The folder of the segments, if there is a disk at all.
     folder: Option<PathBuf>,
+    /// The way to other receivers, if there are any.
+    outbox: Option<Outbox>,
 }
 
 /// The segment files of a trail, oldest first.
@@ -167,6 +171,8 @@ pub struct AuditStatus {
     pub bytes: u64,
     /// When everything written was last made safe from a power cut.
     pub last_sync: Option<Instant>,
+    /// Lines that another receiver did not take, since the process started.
+    pub dropped: u64,
     /// Whether the clock was synchronised at the last look.
     pub is_clock_good: bool,
 }
@@ -174,7 +180,7 @@ pub struct AuditStatus {
 impl Default for Audit {
     /// A trail in memory alone.
     fn default() -> Self {
-        Self::with(&AuditConfig::default(), SystemClock::trusted(), None)
+        Self::with(&AuditConfig::default(), SystemClock::trusted(), None, None)
     }
 }
 
@@ -184,16 +190,22 @@ impl Audit {
     pub fn new(config: &AuditConfig, store: &Path) -> (Self, Keeper) {
         let folder = store.join(FOLDER);
         let clock = SystemClock::new(config.clock_file.as_deref());
-        let audit = Self::with(config, clock, Some(folder.clone()));
+        let (outbox, forwarder) = forward::open(config).unzip();
+        let audit = Self::with(config, clock, Some(folder.clone()), outbox);
         let keep = Keep {
             bytes: config.bytes_max,
             age: config.age_max,
         };
-        let keeper = Keeper::new(audit.clone(), Disk::new(folder, keep));
+        let keeper = Keeper::new(audit.clone(), Disk::new(folder, keep), forwarder);
         (audit, keeper)
     }
 
-    fn with(config: &AuditConfig, clock: SystemClock, folder: Option<PathBuf>) -> Self {
+    fn with(
+        config: &AuditConfig,
+        clock: SystemClock,
+        folder: Option<PathBuf>,
+        outbox: Option<Outbox>,
+    ) -> Self {
         let is_clock_good = clock.is_good();
         // Room below for what was on disk before.
         let next = u64::try_from(AUDIT_ACTIONS_KEPT).unwrap_or(u64::MAX) + 1;
@@ -212,6 +224,7 @@ impl Audit {
             is_clock_good: AtomicBool::new(is_clock_good),
             floor: AtomicU64::new(0),
             folder,
+            outbox,
         }))
     }
 
@@ -333,6 +346,7 @@ impl Audit {
         let mut status = self.0.status.lock().clone();
         status.waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
         status.lost += lost;
+        status.dropped = self.0.outbox.as_ref().map_or(0, Outbox::dropped);
         status
     }
 
@@ -359,9 +373,7 @@ impl Audit {
             let mut state = self.0.state.lock();
             let order = state.place();
             state.rings.push(order, Arc::new(entry.clone()));
-            if self.0.folder.is_some() {
-                state.hand_over(order, entry);
-            }
+            self.0.hand_over(&mut state, order, entry);
             order
         };
         self.0.wake.notify_one();
@@ -376,10 +388,8 @@ impl Audit {
         for mut line in state.sums.close(at.at) {
             line.unsynchronised = at.unsynchronised;
             line.clock_said = at.clock_said;
-            if self.0.folder.is_some() {
-                let order = state.place();
-                state.hand_over(order, line);
-            }
+            let order = state.place();
+            self.0.hand_over(&mut state, order, line);
         }
     }
 
@@ -403,12 +413,21 @@ impl State {
         let order = self.place();
         self.rings.push(order, Arc::new(entry));
     }
+}
 
-    fn hand_over(&mut self, order: u64, entry: Entry) {
-        if self.waiting.len() + self.in_flight >= AUDIT_WAITING_MAX {
-            self.lost += 1;
+impl Shared {
+    /// Hands a line to the disk and to other receivers, where there are any.
+    fn hand_over(&self, state: &mut State, order: u64, entry: Entry) {
+        if let Some(outbox) = &self.outbox {
+            outbox.put(Arc::new(entry.clone()));
+        }
+        if self.folder.is_none() {
+            return;
+        }
+        if state.waiting.len() + state.in_flight >= AUDIT_WAITING_MAX {
+            state.lost += 1;
         } else {
-            self.waiting.push_back(Waiting { order, entry });
+            state.waiting.push_back(Waiting { order, entry });
         }
     }
 }

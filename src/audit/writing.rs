@@ -90,10 +90,8 @@ impl Writing {
                 ..done.clone()
             };
             state.rings.replace(self.order, Arc::new(whole));
-            if shared.folder.is_some() {
-                let order = state.place();
-                state.hand_over(order, done);
-            }
+            let order = state.place();
+            shared.hand_over(&mut state, order, done);
         }
         shared.wake.notify_one();
     }

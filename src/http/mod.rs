@@ -17,6 +17,7 @@ mod secure;
 mod socket;
 mod sse;
 mod stream;
+mod trail;
 mod visit;
 mod websocket;
 
@@ -117,6 +118,7 @@ pub struct Front {
     traces: Traces,
     /// Whether each request gets a line in the log.
     logs_requests: bool,
+    exports: trail::Count,
     multiplexed: multiplexed::Count,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
@@ -171,6 +173,7 @@ impl Front {
             websockets: websocket::Count::default(),
             traces: Traces::default(),
             logs_requests: false,
+            exports: trail::Count::default(),
             multiplexed: multiplexed::Count::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
@@ -414,6 +417,7 @@ impl Front {
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
+            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::NoOauth, _) => reply::text(
                 404,
@@ -427,6 +431,7 @@ impl Front {
                 | Route::Messages
                 | Route::WebSocket
                 | Route::StatusPage
+                | Route::AuditLines
                 | Route::Help
                 | Route::Token
                 | Route::Refresh,

@@ -17,12 +17,14 @@ use super::body::Body;
 use super::lasting::{Lasting, Pass};
 use super::route::Route;
 use super::sse::{Source, Sse};
+use super::trail::Lines;
 use crate::base::shutdown::Stop;
 use crate::guard::Scope;
 use crate::mcp::{Code, EventStream, Revision, error_json};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LINES: HeaderValue = HeaderValue::from_static("application/jsonl");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -56,6 +58,13 @@ fn plain(status: u16, content_type: HeaderValue, body: Bytes) -> Response<Body> 
 
 pub(super) fn json(status: u16, body: Bytes) -> Response<Body> {
     plain(status, JSON, body)
+}
+
+/// Lines of the audit trail as they are read from disk.
+pub(super) fn lines(lines: Lines) -> Response<Body> {
+    let mut response = plain(200, LINES, Bytes::new());
+    *response.body_mut() = Body::Lines(Box::new(lines));
+    response
 }
 
 pub(super) fn text(status: u16, body: &'static str) -> Response<Body> {

@@ -31,6 +31,8 @@ pub enum Route {
     Refresh,
     /// `/ca.pem`: the box's own certificate authority.
     Authority,
+    /// `/audit.jsonl`: the audit trail as it stands on disk.
+    AuditLines,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -56,7 +58,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -69,6 +71,7 @@ impl Route {
         Self::Token,
         Self::Refresh,
         Self::Authority,
+        Self::AuditLines,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -89,6 +92,7 @@ impl Route {
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/ca.pem" => Self::Authority,
+            "/audit.jsonl" => Self::AuditLines,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -101,6 +105,7 @@ impl Route {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::AuditLines => Access::KeyWith(Scope::Admin),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
@@ -123,7 +128,7 @@ impl Route {
         match self {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages | Self::Token | Self::Refresh => "POST",
-            Self::Sse | Self::WebSocket => "GET",
+            Self::Sse | Self::WebSocket | Self::AuditLines => "GET",
             Self::Live
             | Self::Ready
             | Self::Health

@@ -6,6 +6,8 @@ mod catalogue;
 pub mod fault;
 pub mod qsys;
 pub mod registry;
+mod schema;
+pub mod system;
 
 use std::sync::Arc;
 
