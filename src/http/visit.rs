@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use hyper::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, Response};
 use tokio::time::Instant;
 
@@ -17,6 +17,8 @@ use crate::guard::Caller;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_MCP_KEY: HeaderName = HeaderName::from_static("x-mcp-key");
 
 /// Longest piece of a path or of the name of a client in the log, bytes. Beyond it they are cut.
 const SHOWN_MAX: usize = 120;
@@ -54,7 +56,9 @@ impl Visit {
             agent: of_stranger(one(headers, &USER_AGENT).unwrap_or_default(), SHOWN_MAX),
         });
         Self {
-            wished: id.map(|id| trace.clone().wished(id)),
+            wished: id
+                .filter(|id| !is_credential(headers, id))
+                .map(|id| trace.clone().wished(id)),
             trace,
             address,
             caller: None,
@@ -120,6 +124,13 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)
+}
+
+/// Whether a text is the very credential of the request: a client that sends its key under every name it knows.
+fn is_credential(headers: &HeaderMap, text: &str) -> bool {
+    let credentials = [AUTHORIZATION, X_API_KEY, X_MCP_KEY];
+    let mut sent = credentials.iter().flat_map(|name| headers.get_all(name));
+    sent.any(|value| value.to_str().is_ok_and(|value| value.contains(text)))
 }
 
 /// A path as it is logged. What stands on paths that are none of ours could be anything, a key in the wrong place included.

@@ -116,7 +116,8 @@ impl Bed {
             Arc::new(Healthy),
             origins,
             limits,
-        );
+        )
+        .with_request_log(true);
         Self {
             front: Arc::new(front),
             server,
