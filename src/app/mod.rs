@@ -72,6 +72,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
     let (guard, fault) = Guard::over(keys::key_file(&data));
+    let guard = guard
+        .with_keys(keys::given(&config)?)
+        .with_open(keys::open(&config)?)
+        .with_time(keys::time(&data));
     let address = config.listen.address;
     if let Some(fault) = fault {
         tracing::error!(
@@ -144,6 +148,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
+    running.read_keys_on_hangup()?;
     tracing::info!("Serving MCP on {}", endpoint(address));
     running.until_stopped().await
 }
@@ -257,6 +262,32 @@ impl Running {
             .spawn(front.serve(listener, self.parts.stop_http.clone()));
     }
 
+    /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let this process hear the signal.
+    pub fn read_keys_on_hangup(&mut self) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let guard = Arc::clone(self.front.guard());
+        let stop = self.parts.stop_http.clone();
+        self.parts.http.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return "reader of keys",
+                    _ = hangup.recv() => {}
+                }
+                let guard = Arc::clone(&guard);
+                let read = tokio::task::spawn_blocking(move || guard.read_again()).await;
+                if let Ok(Err(error)) = read {
+                    tracing::error!(%error, "the key file cannot be read, the keys known before stay in force");
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Serves one caller on two pipes. With their end everything ends.
     pub fn serve_pipes<R, W>(&mut self, caller: Caller, input: R, output: W)
     where
@@ -344,6 +375,9 @@ fn policy(config: &Config) -> Result<Policy, Problems> {
 pub fn check(config: &Config, problems: &mut Problems) {
     if let Err(faults) = policy(config) {
         problems.extend(faults);
+    }
+    for faults in [keys::given(config).err(), keys::open(config).err()] {
+        problems.extend(faults.unwrap_or_default());
     }
     for (index, core) in config.cores.iter().enumerate() {
         for (key, file) in secrets::files(core) {

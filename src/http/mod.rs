@@ -7,11 +7,13 @@ mod endpoint;
 mod health;
 mod lasting;
 mod messages;
+mod open;
 mod origin;
 mod reply;
 mod route;
 mod socket;
 mod sse;
+mod ticket;
 mod websocket;
 
 use std::fmt;
@@ -39,7 +41,8 @@ use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
+use crate::guard::token::TokenFault;
+use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 
@@ -164,6 +167,12 @@ impl Front {
             websockets: websocket::Count::default(),
             connections: Mutex::default(),
         }
+    }
+
+    /// Who decides who comes in.
+    #[must_use]
+    pub const fn guard(&self) -> &Arc<Guard> {
+        &self.guard
     }
 
     /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
@@ -311,9 +320,24 @@ impl Front {
             Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
             Access::KeyWith(scope) => Some(Some(scope)),
         };
-        let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
+        let door = Door {
+            headers,
+            query: request.uri().query(),
+            takes_ticket: route.takes_ticket(request.method()),
+            speaks_mcp: route.is_mcp(),
+            peer,
+        };
+        let caller = match needs_key.map(|scope| (scope, self.guard.admit_at(&door))) {
             None => None,
-            Some((_, Err(refusal))) => return turn_away(route, headers, &refusal),
+            Some((_, Err(refusal))) => {
+                let refused = turn_away(route, headers, &refusal);
+                let may_ping = matches!(refusal, Refusal::Missing | Refusal::NoKeys)
+                    && self.guard.answers_ping();
+                if may_ping && route == Route::Mcp && request.method() == Method::POST {
+                    return open::ping(self, request).await.unwrap_or(refused);
+                }
+                return refused;
+            }
             Some((Some(scope), Ok(caller))) if !caller.scopes.has(scope) => {
                 return lacks_scope(route, headers, scope);
             }
@@ -349,6 +373,7 @@ impl Front {
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
+            (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
             (Route::NoOauth, _) => reply::text(
                 404,
                 "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
@@ -363,7 +388,8 @@ impl Front {
                 | Route::StatusPage
                 | Route::Help
                 | Route::Token
-                | Route::Refresh,
+                | Route::Refresh
+                | Route::Ticket,
                 _,
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
@@ -383,12 +409,15 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
+        Refusal::KeyInUrl => (400, None),
+        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere) => (403, None),
         Refusal::NoKeys
         | Refusal::Missing
         | Refusal::Unreadable
         | Refusal::Damaged
         | Refusal::Unknown
         | Refusal::Expired
+        | Refusal::Ticket
         | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {

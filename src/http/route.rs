@@ -29,6 +29,8 @@ pub enum Route {
     Token,
     /// `/auth/refresh`: a token makes the next one.
     Refresh,
+    /// `/auth/ticket`: a key or a token gets a one-use ticket for an event stream.
+    Ticket,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -54,7 +56,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -66,6 +68,7 @@ impl Route {
         Self::Help,
         Self::Token,
         Self::Refresh,
+        Self::Ticket,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -85,6 +88,7 @@ impl Route {
             "/help" => Self::Help,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
+            "/auth/ticket" => Self::Ticket,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -95,7 +99,7 @@ impl Route {
     #[must_use]
     pub const fn access(self) -> Access {
         match self {
-            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
+            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
@@ -113,12 +117,18 @@ impl Route {
         )
     }
 
+    /// Whether a request opens an event stream, for which a browser has no headers: there a one-use ticket in the query is taken.
+    #[must_use]
+    pub fn takes_ticket(self, method: &Method) -> bool {
+        matches!(self, Self::Mcp | Self::Sse | Self::WebSocket) && method == Method::GET
+    }
+
     /// The verbs, as the header `Allow` names them.
     #[must_use]
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages | Self::Token | Self::Refresh => "POST",
+            Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
             Self::Sse | Self::WebSocket => "GET",
             Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",

@@ -48,6 +48,11 @@ pub enum TokenFault {
         "The bearer token is not valid yet by the clock of this server. Check the clocks, or get a new token from /auth/token with an API key."
     )]
     Early,
+    /// Its key is bound to other networks.
+    #[error(
+        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
+    )]
+    Elsewhere,
     /// The key that made it is gone.
     #[error(
         "The API key that made this bearer token was revoked or has expired. Get a new token from /auth/token with a key that is in force."
@@ -60,7 +65,7 @@ impl TokenFault {
     pub(super) const fn is_guess(self) -> bool {
         match self {
             Self::Unreadable | Self::Algorithm | Self::Foreign => true,
-            Self::Expired | Self::Early | Self::KeyEnded => false,
+            Self::Expired | Self::Early | Self::Elsewhere | Self::KeyEnded => false,
         }
     }
 }
