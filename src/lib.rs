@@ -24,7 +24,7 @@
 //! |---|---|
 //! | [`base`], [`limits`], [`wire`] | delays, clocks, files, secrets; every capacity; the frames of QRC |
 //! | [`model`] | names, kinds of controls, the one way up for changes |
-//! | [`config`], [`telemetry`] | the checked configuration; the log |
+//! | [`config`], [`telemetry`], [`tls`] | the checked configuration; the log; the certificate that clients see |
 //! | [`link`] | one connection to a Core, its breaker, its change groups |
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
 //! | `safety` | who may write what |
@@ -97,4 +97,5 @@ pub mod sim;
 pub mod stdio;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod wire;

@@ -235,6 +235,48 @@ pub const CONNECTIONS_MAX: usize = 1_024;
 /// Such connections of one address at the same moment. One more is answered 429 with `Retry-After` and closed.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 256;
 
+/// TLS handshakes under way. One more ends the one of the fullest address that has been under way for longest: a client needs a few
+/// round trips, whoever dawdles makes room.
+pub const HANDSHAKES_MAX: usize = 64;
+
+/// TLS handshakes of one address under way. One more ends that one of them which has been under way for longest.
+pub const HANDSHAKES_PER_ADDRESS_MAX: usize = 32;
+
+/// Seconds for a TLS handshake. Then the connection is closed.
+pub const HANDSHAKE_TIMEOUT_SECS: u64 = 10;
+
+/// TLS sessions that clients can take up again. One more forgets the oldest; its client makes a whole handshake.
+pub const TLS_SESSIONS_MAX: usize = 256;
+
+/// Names and addresses in the box's own certificate. Further ones are left out.
+pub const CERTIFICATE_NAMES_MAX: usize = 64;
+
+/// Connections with HTTP/2 at the same moment. Further ones are offered HTTP/1.1 alone.
+pub const HTTP2_CONNECTIONS_MAX: usize = 32;
+
+/// Requests under way on one connection with HTTP/2, event streams included. One more is refused by the HTTP layer, and its client
+/// sends it again when another has ended.
+pub const HTTP2_STREAMS_MAX: u32 = 32;
+
+/// Bytes of requests that one connection with HTTP/2 may send ahead of their being read, on one stream and on all.
+pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+
+/// The same on all streams of a connection.
+pub const HTTP2_WINDOW_BYTES: u32 = 128 << 10;
+
+/// Bytes of answers that wait on one stream of HTTP/2 for its client to take them.
+pub const HTTP2_SEND_BYTES: usize = 64 << 10;
+
+/// Requests on one connection with HTTP/2 that were taken back before they were looked at. One more ends the connection (rapid reset,
+/// CVE-2023-44487).
+pub const HTTP2_PENDING_RESETS_MAX: usize = 20;
+
+/// Faulty streams on one connection with HTTP/2. One more ends the connection.
+pub const HTTP2_FAULTY_STREAMS_MAX: usize = 64;
+
+/// Seconds of silence after which a client with HTTP/2 is asked whether it is there, and for its answer. Then the connection is cut.
+pub const HTTP2_PING_SECS: u64 = 20;
+
 /// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
 pub const REQUESTS_MAX: usize = 256;
 

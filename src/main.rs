@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
-use rackhand::app::{self, demo, keys, simcore, stdio, trust};
+use rackhand::app::{self, certificate, demo, keys, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
 use rackhand::config::{self, Config, DEFAULT_TOML};
@@ -65,6 +65,8 @@ enum Command {
     },
     /// Print the documented default configuration
     PrintConfig,
+    /// Show the certificate that clients see: names, validity, fingerprints
+    Certificate(RunArguments),
     /// Make, list and revoke the keys of clients
     Key {
         /// Folder with the keys; the one of a default installation otherwise
@@ -201,9 +203,12 @@ struct StdioArguments {
     /// Read the key for the box from this file, whatever the environment says
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     key_file: Option<PathBuf>,
-    /// For https: the SHA-256 of the certificate that the box must show
-    #[arg(long, value_name = "HEX", conflicts_with = "config")]
+    /// For https: the SHA-256 of the box's certificate, or of the authority that signed it, as `rackhand certificate` prints it on the box
+    #[arg(long, value_name = "SHA256", conflicts_with = "config")]
     fingerprint: Option<String>,
+    /// For https: the authority that signed the box's certificate, as the box has it at /ca.pem; the name in the URL is checked too
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "fingerprint"])]
+    ca: Option<PathBuf>,
     /// With --config: what the client may do, as guest, viewer, operator, engineer or admin
     #[arg(long, default_value = "operator", conflicts_with = "url")]
     role: Role,
@@ -350,12 +355,25 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             let Some(config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
+            if let Err(fault) = certificate::check_dates(&config) {
+                complain(&fault.to_string());
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            }
             print(&format!(
                 "{} is good: {} Q-SYS system(s), writing is {}.",
                 file.display(),
                 config.cores.len(),
                 on_or_off(config.safety.writes)
             ));
+        }
+        Command::Certificate(arguments) => {
+            let Some(mut config) = checked(&arguments.config) else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            if let Some(data) = arguments.data {
+                config.store.path = data;
+            }
+            print(&certificate::describe(&config)?);
         }
         Command::PrintConfig => print(DEFAULT_TOML.trim_end()),
         Command::Key { data, command } => print(&match command {
@@ -421,6 +439,7 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
             url,
             key,
             fingerprint: arguments.fingerprint,
+            ca: arguments.ca,
         };
         block_on(stdio::bridge(options))?;
     } else {

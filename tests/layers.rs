@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["base", "limits", "wire"],
     &["model"],
-    &["config", "telemetry"],
+    &["config", "telemetry", "tls"],
     &["link"],
     &["store"],
     &["safety"],

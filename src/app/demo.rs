@@ -80,6 +80,7 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
         config,
         guard,
         listener,
+        secure: None,
         dial: Arc::new(NetDial),
     };
     let served = stop_on_signals(serve(start, stop.clone()), stop).await;
@@ -111,7 +112,7 @@ fn configuration(core: SocketAddr, data: &Path, named_controls: &str) -> anyhow:
 }
 
 fn welcome(address: SocketAddr, key: &Secret) -> String {
-    let url = endpoint(address);
+    let url = endpoint("http", address);
     format!(
         "rackhand demo: a simulated Q-SYS Core, the service, and a key for your AI client.\n\n\
          MCP endpoint   {url}\n\

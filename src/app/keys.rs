@@ -172,18 +172,14 @@ pub fn new(data: &Path, wanted: &NewKey) -> anyhow::Result<String> {
     file::make_private_folder(data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
     let key = key_file(data).create(wanted)?;
-    let mut bounds = String::new();
-    if let Some(end) = wanted.expires {
-        bounds.push_str(&format!("It works until {} (UTC). ", end.last_day()));
-    }
-    if !wanted.components.is_empty() {
-        let components = wanted.components.join(", ");
-        bounds.push_str(&format!("It reaches {components} and nothing else. "));
-    }
-    if !wanted.networks.is_empty() {
-        let networks = listed(&wanted.networks);
-        bounds.push_str(&format!("It works from {networks} alone. "));
-    }
+    let end = wanted.expires.iter();
+    let end = end.map(|end| format!("It works until {} (UTC). ", end.last_day()));
+    let components = wanted.components.join(", ");
+    let reach =
+        (!components.is_empty()).then(|| format!("It reaches {components} and nothing else. "));
+    let networks = listed(&wanted.networks);
+    let networks = (!networks.is_empty()).then(|| format!("It works from {networks} alone. "));
+    let bounds: String = end.chain(reach).chain(networks).collect();
     Ok(shown(&wanted.name, wanted.role, &key, &bounds))
 }
 

@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins every task, and stops them in order. It alone knows all modules.
 
+pub mod certificate;
 pub mod clients;
 pub mod demo;
 mod health;
@@ -33,6 +34,7 @@ use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
 use crate::store::{Store, StoreStatus};
+use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
@@ -56,8 +58,10 @@ pub struct Start {
     pub config: Config,
     /// Who may come in.
     pub guard: Guard,
-    /// The bound socket.
+    /// The bound socket without TLS.
     pub listener: TcpListener,
+    /// The bound socket with TLS, and the certificate to show.
+    pub secure: Option<(TcpListener, Arc<Certificates>)>,
     /// How Cores are reached.
     pub dial: Arc<dyn Dial>,
 }
@@ -77,6 +81,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .with_open(keys::open(&config)?)
         .with_time(keys::time(&data));
     let address = config.listen.address;
+    let mut secure = config.listen.tls.clone();
     if let Some(fault) = fault {
         tracing::error!(
             "{:#}. Nobody can log in until it is mended: put back a copy of it, or remove it and make new keys.",
@@ -88,21 +93,40 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             "there is no key yet, so nobody could use {address}. Make one first: rackhand key new --name \"FOH laptop\" --role operator --data {}",
             data.display()
         );
+        if let Some(secure) = &mut secure {
+            secure.address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
         tracing::warn!(
-            "There is no key yet: make one with `rackhand key new`. It is known within a second, without a restart."
+            "There is no key yet, so only this machine is served: make one with `rackhand key new` and start again. On this machine it is known within a second."
         );
     }
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}"))?;
+    let listener = bind(address).await?;
+    let secure = match secure {
+        None => None,
+        Some(tls) => {
+            let listener = bind(tls.address)
+                .await
+                .context("choose another `address` in [listen.tls], or an empty one for no TLS")?;
+            let certificates = Certificates::open(certificate::source(&config, &tls))
+                .context("there is no certificate for [listen.tls]")?;
+            Some((listener, certificates))
+        }
+    };
     let stop = Stop::new();
     let start = Start {
         config,
         guard,
         listener,
+        secure,
         dial: Arc::new(NetDial),
     };
     stop_on_signals(serve(start, stop.clone()), stop).await
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("could not listen on {address}"))
 }
 
 /// Runs a service until the first signal, lets it stop in order, and leaves at once at the second.
@@ -143,13 +167,19 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         config,
         guard,
         listener,
+        secure,
         dial,
     } = start;
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
     running.read_keys_on_hangup()?;
-    tracing::info!("Serving MCP on {}", endpoint(address));
+    tracing::info!("Serving MCP on {}", endpoint("http", address));
+    if let Some((listener, certificates)) = secure {
+        let address = listener.local_addr()?;
+        running.listen_secure(listener, certificates);
+        tracing::info!("Serving MCP with TLS on {}", endpoint("https", address));
+    }
     running.until_stopped().await
 }
 
@@ -224,12 +254,7 @@ impl Running {
             ..Limits::default()
         };
         let origins = OriginRules::new(
-            config
-                .listen
-                .allowed_hosts
-                .iter()
-                .cloned()
-                .chain(own_names()),
+            config.listen.names.iter().cloned().chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
         let front = Front::new(Arc::clone(&server), guard, health, origins, limits);
@@ -288,6 +313,18 @@ impl Running {
         Ok(())
     }
 
+    /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.
+    pub fn listen_secure(&mut self, listener: TcpListener, certificates: Arc<Certificates>) {
+        let front = Arc::clone(&self.front);
+        let stop = &self.parts.stop_http;
+        self.parts
+            .http
+            .spawn(Arc::clone(&certificates).keep(stop.clone()));
+        self.parts
+            .http
+            .spawn(front.serve_secure(listener, certificates, stop.clone()));
+    }
+
     /// Serves one caller on two pipes. With their end everything ends.
     pub fn serve_pipes<R, W>(&mut self, caller: Caller, input: R, output: W)
     where
@@ -318,14 +355,14 @@ impl Running {
 
 /// The URL of the MCP endpoint, as a client on this machine reaches it: a socket bound to every address is at the loopback one too.
 #[must_use]
-pub fn endpoint(mut address: SocketAddr) -> String {
+pub fn endpoint(scheme: &str, mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(match address {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{address}/mcp")
+    format!("{scheme}://{address}/mcp")
 }
 
 /// The names that this machine goes by on the LAN.
@@ -379,6 +416,7 @@ pub fn check(config: &Config, problems: &mut Problems) {
     for faults in [keys::given(config).err(), keys::open(config).err()] {
         problems.extend(faults.unwrap_or_default());
     }
+    certificate::check(config, problems);
     for (index, core) in config.cores.iter().enumerate() {
         for (key, file) in secrets::files(core) {
             if let Err(fault) = secrets::check(key, file) {

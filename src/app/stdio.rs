@@ -1,7 +1,7 @@
 //! `rackhand stdio`: MCP on standard input and output, for hosts that start a program and talk to it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,6 +13,7 @@ use crate::base::shutdown::Stop;
 use crate::config::Config;
 use crate::guard::{Caller, Guard, KeySource, Role};
 use crate::limits::KEY_MAX_BYTES;
+use crate::link::dial::PeerTrust;
 use crate::link::{Dial, NetDial};
 use crate::stdio::{Address, Bridge, Client};
 
@@ -26,8 +27,10 @@ pub struct BridgeOptions {
     pub url: Address,
     /// The key; without one the box says what it thinks of that.
     pub key: Option<Secret>,
-    /// The SHA-256 of the certificate that the box must show, for `https`, as a person copied it.
+    /// For `https`: the SHA-256 of the box's certificate or of the authority that signed it, as a person copied it.
     pub fingerprint: Option<String>,
+    /// For `https`: the file with the authority that signed the box's certificate.
+    pub ca: Option<PathBuf>,
 }
 
 /// Carries messages between this process's standard input and output and a box, until the input ends or a signal comes.
@@ -36,17 +39,15 @@ pub struct BridgeOptions {
 ///
 /// The options contradict each other.
 pub async fn bridge(options: BridgeOptions) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        options.fingerprint.is_some() || !options.url.is_secure(),
-        "https needs --fingerprint: the SHA-256 of the certificate of the box, which no public authority signs"
-    );
-    let fingerprint = options.fingerprint.as_deref().map(trust::normal);
-    let client = Client::new(
-        Arc::new(NetDial),
-        options.url,
-        options.key.as_ref(),
-        fingerprint.transpose()?.unwrap_or_default(),
-    );
+    let trust = match (&options.fingerprint, options.ca) {
+        (Some(text), _) => trust::normal(text)?.into(),
+        (None, Some(file)) => PeerTrust::Authority(file),
+        (None, None) if options.url.is_secure() => anyhow::bail!(
+            "https needs --fingerprint or --ca, for no public authority signs for a box: `rackhand certificate` on the box prints the fingerprint"
+        ),
+        (None, None) => String::new().into(),
+    };
+    let client = Client::new(Arc::new(NetDial), options.url, options.key.as_ref(), trust);
     let stop = Stop::new();
     let running = async {
         let (input, output) = (tokio::io::stdin(), tokio::io::stdout());

@@ -83,13 +83,14 @@ async fn shown(address: &CoreAddress) -> anyhow::Result<String> {
         .with_context(|| format!("could not see the certificate of {address}"))
 }
 
-/// A fingerprint as people copy it: colons, blanks and capitals do not matter.
+/// A fingerprint as people copy it: `sha256:` before it, colons, blanks and capitals do not matter.
 pub(super) fn normal(text: &str) -> anyhow::Result<String> {
-    let digits: String = text
-        .chars()
-        .filter(|c| !matches!(c, ':' | ' '))
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let lower = text.trim().to_ascii_lowercase();
+    let bare = lower
+        .strip_prefix("sha256")
+        .or_else(|| lower.strip_prefix("sha-256"))
+        .unwrap_or(&lower);
+    let digits: String = bare.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
     let is_hex = digits.chars().all(|c| c.is_ascii_hexdigit());
     anyhow::ensure!(
         is_hex && digits.len() == FINGERPRINT_DIGITS,
@@ -106,6 +107,10 @@ mod tests {
     fn fingerprints_are_taken_as_people_copy_them() {
         let pasted = "AB:".repeat(31) + "AB";
         assert_eq!(normal(&pasted).unwrap(), "ab".repeat(32));
+        for before in ["sha256:", "SHA256 ", "SHA-256 ", " sha-256:"] {
+            let text = format!("{before}{pasted}");
+            assert_eq!(normal(&text).unwrap(), "ab".repeat(32), "{text}");
+        }
         assert!(normal("ab").is_err() && normal(&"zz".repeat(32)).is_err());
     }
 }

@@ -78,10 +78,12 @@ pub struct Config {
 /// Section `[listen]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenConfig {
-    /// Address and port.
+    /// Address and port without TLS.
     pub address: SocketAddr,
-    /// Host names beyond the box's own.
-    pub allowed_hosts: Vec<String>,
+    /// The port with TLS, if there is one.
+    pub tls: Option<TlsConfig>,
+    /// Names and addresses beyond the box's own.
+    pub names: Vec<String>,
     /// Web origins that may call.
     pub allowed_origins: Vec<String>,
     /// Connections at once.
@@ -110,6 +112,15 @@ pub struct TokensConfig {
     pub chain: Duration,
     /// A secret in place of the box's own, from the environment alone.
     pub secret: Option<Secret>,
+}
+
+/// Section `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The site's certificate and its key; without them the box makes its own.
+    pub files: Option<(PathBuf, PathBuf)>,
 }
 
 /// One `[[core]]`.
@@ -301,27 +312,49 @@ fn laid_over(defaults: &Table, file: Table, problems: &mut Problems) -> Table {
 
 fn lay(under: &mut Table, over: Table, section: &str, problems: &mut Problems) {
     for (key, value) in over {
-        if under.contains_key(&key) {
-            under.insert(key, value);
-        } else {
-            problems.note(format!("{section}.{key}"), unknown_key(&key, under.keys()));
+        match (under.get_mut(&key), value) {
+            (Some(Value::Table(under)), Value::Table(over)) => {
+                lay(under, over, &format!("{section}.{key}"), problems);
+            }
+            (Some(under), value) => *under = value,
+            (None, _) => {
+                let message = retired_key(section, &key)
+                    .map_or_else(|| unknown_key(&key, under.keys()), ToOwned::to_owned);
+                problems.note(format!("{section}.{key}"), message);
+            }
         }
     }
 }
 
-/// Every setting by its environment name, from the defaults themselves.
-fn environment_names(defaults: &Table) -> BTreeMap<String, (String, String)> {
+/// What to write instead of a key that is no more.
+fn retired_key(section: &str, key: &str) -> Option<&'static str> {
+    (section == "listen" && key == "allowed-hosts")
+        .then_some("this is called `names` now: the names are also written into the certificate")
+}
+
+/// Every setting by its environment name, from the defaults themselves: where it is, section by section.
+fn environment_names(defaults: &Table) -> BTreeMap<String, Vec<String>> {
     let mut names = BTreeMap::new();
-    for (section, value) in defaults {
-        let keys = match value {
-            Value::Array(tables) => tables.first().and_then(Value::as_table),
-            other => other.as_table(),
-        };
-        for key in keys.into_iter().flat_map(Table::keys) {
-            let name = format!("{ENVIRONMENT_PREFIX}{section}_{key}")
-                .replace('-', "_")
-                .to_uppercase();
-            names.insert(name, (section.clone(), key.clone()));
+    let mut tables = vec![(Vec::new(), defaults)];
+    while let Some((path, table)) = tables.pop() {
+        for (key, value) in table {
+            let mut path = path.clone();
+            path.push(key.clone());
+            match value {
+                Value::Table(table) => tables.push((path, table)),
+                Value::Array(items) if path.len() == 1 => {
+                    tables.extend(
+                        items
+                            .first()
+                            .and_then(Value::as_table)
+                            .map(|table| (path, table)),
+                    );
+                }
+                _ => {
+                    let name = path.join("_").replace('-', "_").to_uppercase();
+                    names.insert(format!("{ENVIRONMENT_PREFIX}{name}"), path);
+                }
+            }
         }
     }
     names
@@ -338,14 +371,16 @@ fn apply_environment(
         .iter()
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
     {
-        let Some((section, key)) = names.get(name) else {
+        let Some((key, sections)) = names.get(name).and_then(|path| path.split_last()) else {
             problems.note(name.clone(), unknown_key(name, names.keys()));
             continue;
         };
-        let target = match merged.get_mut(section) {
-            Some(Value::Array(tables)) => tables.first_mut().and_then(Value::as_table_mut),
-            other => other.and_then(Value::as_table_mut),
-        };
+        let target = sections.iter().try_fold(&mut *merged, |table, section| {
+            match table.get_mut(section) {
+                Some(Value::Array(tables)) => tables.first_mut().and_then(Value::as_table_mut),
+                other => other.and_then(Value::as_table_mut),
+            }
+        });
         if let Some(target) = target {
             let value = environment_value(target.get(key), text);
             target.insert(key.clone(), value);
@@ -464,11 +499,16 @@ mod tests {
         };
         let good = environment(&[
             ("RACKHAND_SAFETY_WRITES", "true"),
+            ("RACKHAND_LISTEN_TLS_ADDRESS", "127.0.0.1:9443"),
             ("RACKHAND_CORE_ADDRESS", "core.local"),
             ("PATH", "/bin"),
         ]);
         let config = Config::load(SMALLEST, &good).unwrap();
         assert!(config.safety.writes);
+        assert_eq!(
+            config.listen.tls.unwrap().address,
+            "127.0.0.1:9443".parse().unwrap()
+        );
         assert_eq!(config.cores[0].address, "core.local");
         let bad = environment(&[
             ("RACKHAND_SAFETY_WRITE", "true"),
@@ -484,6 +524,56 @@ mod tests {
                 .to_string()
                 .contains("\"often\" is not a whole number"),
             "{problems}"
+        );
+    }
+
+    #[test]
+    fn the_lan_is_served_without_tls_only_where_somebody_wrote_so() {
+        let listen = |lines: &str| format!("{SMALLEST}[listen]\n{lines}\n");
+        for address in ["0.0.0.0:8080", "[::]:8080", "192.168.5.20:8080"] {
+            let file = listen(&format!("address = \"{address}\""));
+            let [(key, message)] = &faults(&file)[..] else {
+                panic!("{address}: {:?}", faults(&file));
+            };
+            assert_eq!(key, "listen.address");
+            assert!(message.contains("plain = \"lan\""), "{message}");
+            load(&format!("{file}plain = \"lan\"\n")).unwrap();
+        }
+        load(&listen("address = \"[::1]:8080\"")).unwrap();
+        let found = faults(&listen(
+            "plain = \"everywhere\"\nnames = [\"a b\"]\nallowed-hosts = []",
+        ));
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(
+            keys,
+            ["listen.allowed-hosts", "listen.plain", "listen.names[0]"]
+        );
+        assert!(found[0].1.contains("called `names` now"), "{}", found[0].1);
+    }
+
+    #[test]
+    fn tls_is_on_unless_its_address_is_empty_and_wants_both_files_or_none() {
+        let tls = |lines: &str| format!("{SMALLEST}[listen.tls]\n{lines}\n");
+        let config = load(SMALLEST).unwrap().listen.tls.unwrap();
+        assert_eq!(config.address, "0.0.0.0:8443".parse().unwrap());
+        assert_eq!(config.files, None);
+        assert_eq!(load(&tls("address = \"\"")).unwrap().listen.tls, None);
+        let files = load(&tls("certificate-file = \"a\"\nkey-file = \"b\"")).unwrap();
+        assert_eq!(
+            files.listen.tls.unwrap().files,
+            Some(("a".into(), "b".into()))
+        );
+        let found = faults(&tls(
+            "certificate-file = \"a\"\naddress = \"8443\"\ncolour = 1",
+        ));
+        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "listen.tls.colour",
+                "listen.tls.address",
+                "listen.tls.key-file"
+            ]
         );
     }
 

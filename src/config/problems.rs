@@ -153,6 +153,18 @@ impl<'p> Section<'p> {
         texts
     }
 
+    /// Takes a section of this section, read on its own afterwards.
+    pub(super) fn table(&mut self, key: &str) -> Table {
+        match self.table.remove(key) {
+            Some(Value::Table(table)) => table,
+            other => self.wrong_type(
+                key,
+                "a section: write it in square brackets",
+                other.as_ref(),
+            ),
+        }
+    }
+
     /// Takes a list of tables, each read on its own afterwards.
     pub(super) fn tables(&mut self, key: &str, at_most: usize) -> Vec<Table> {
         let value = self.table.remove(key);

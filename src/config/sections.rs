@@ -1,7 +1,7 @@
 //! Each section of the merged table, read into its type; faults are noted and reading goes on.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::problems::{Problems, Section, unknown_key};
 use super::{
     AUTH_VARIABLE, AccessConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule, Config,
     CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig, SafetyRules,
-    StoreConfig, TOKEN_SECRET_VARIABLE, TokensConfig, Transport, Trust,
+    StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport, Trust,
 };
 use crate::base::secret::Secret;
 use crate::limits::{
@@ -19,6 +19,7 @@ use crate::limits::{
     TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
 };
 use crate::model::name::ControlName;
+use crate::tls::is_host_name;
 
 pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let mut section = |name: &str| match merged.remove(name) {
@@ -31,7 +32,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     Config {
         access: read_access(Section::new("access", access, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
-        listen: read_listen(Section::new("listen", listen, problems)),
+        listen: read_listen(listen, problems),
         cores: read_cores(merged, problems),
         link: read_link(Section::new("link", link, problems)),
         breaker: read_breaker(Section::new("breaker", breaker, problems)),
@@ -43,15 +44,36 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     }
 }
 
-fn read_listen(mut section: Section<'_>) -> ListenConfig {
-    let text = section.text("address");
-    let address = text.parse().unwrap_or_else(|_| {
+fn read_listen(table: Table, problems: &mut Problems) -> ListenConfig {
+    let mut section = Section::new("listen", table, problems);
+    let address = section.address("address");
+    let may_be_lan = match section.text("plain").as_str() {
+        "loopback" => false,
+        "lan" => true,
+        other => {
+            section.fault(
+                "plain",
+                format!("\"{other}\" is neither \"loopback\" nor \"lan\""),
+            );
+            true
+        }
+    };
+    if !may_be_lan && !address.ip().to_canonical().is_loopback() {
         section.fault(
             "address",
-            format!("\"{text}\" is not an address and port such as \"0.0.0.0:8080\""),
+            format!(
+                "{address} is on the LAN, where everybody on the way could read the keys: write \"127.0.0.1:{}\" here and let clients use [listen.tls], or write plain = \"lan\" beside it if it has to be so",
+                address.port()
+            ),
         );
-        SocketAddr::from(([127, 0, 0, 1], 8080))
-    });
+    }
+    let names = section.texts("names", 32);
+    for (index, name) in names.iter().enumerate() {
+        if name.parse::<IpAddr>().is_err() && !is_host_name(name) {
+            let message = format!("\"{name}\" is neither a host name nor an address");
+            section.fault(&format!("names[{index}]"), message);
+        }
+    }
     let allowed_origins = section.texts("allowed-origins", 32);
     for (index, origin) in allowed_origins.iter().enumerate() {
         if !(origin.starts_with("http://") || origin.starts_with("https://")) {
@@ -59,11 +81,63 @@ fn read_listen(mut section: Section<'_>) -> ListenConfig {
             section.fault(&format!("allowed-origins[{index}]"), message);
         }
     }
+    let connections_max =
+        usize::try_from(section.whole("connections-max", 8..=16_384)).unwrap_or(8);
+    let tls = section.table("tls");
     ListenConfig {
         address,
-        allowed_hosts: section.texts("allowed-hosts", 32),
+        tls: read_tls(Section::new("listen.tls", tls, problems)),
+        names,
         allowed_origins,
-        connections_max: usize::try_from(section.whole("connections-max", 8..=16_384)).unwrap_or(8),
+        connections_max,
+    }
+}
+
+fn read_tls(mut section: Section<'_>) -> Option<TlsConfig> {
+    let address = section.optional_address("address");
+    let certificate = optional(section.text("certificate-file"));
+    let files = match (certificate, optional(section.text("key-file"))) {
+        (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        (None, None) => None,
+        (Some(_), None) => {
+            section.fault("key-file", "a certificate needs the file with its key");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault(
+                "certificate-file",
+                "a key needs the file with its certificate",
+            );
+            None
+        }
+    };
+    Some(TlsConfig {
+        address: address?,
+        files,
+    })
+}
+
+impl Section<'_> {
+    /// An address and port.
+    fn address(&mut self, key: &str) -> SocketAddr {
+        let text = self.text(key);
+        self.parsed_address(key, &text)
+    }
+
+    /// An address and port, or nothing.
+    fn optional_address(&mut self, key: &str) -> Option<SocketAddr> {
+        let text = optional(self.text(key))?;
+        Some(self.parsed_address(key, &text))
+    }
+
+    fn parsed_address(&mut self, key: &str, text: &str) -> SocketAddr {
+        text.parse().unwrap_or_else(|_| {
+            self.fault(
+                key,
+                format!("\"{text}\" is not an address and port such as \"0.0.0.0:8443\""),
+            );
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
     }
 }
 
@@ -247,8 +321,7 @@ fn address_fault(address: &str) -> Option<String> {
             "\"{address}\" is a URL: write the host alone, and `transport` beside it"
         ));
     }
-    let is_address =
-        address.parse::<std::net::IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok();
+    let is_address = address.parse::<IpAddr>().is_ok() || address.parse::<SocketAddr>().is_ok();
     let (host, port) = address.rsplit_once(':').unwrap_or((address, "1"));
     let is_host = !host.is_empty()
         && host

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,7 +12,10 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::lasting::Lasting;
+use super::seats::Busy;
 use super::sse::Sse;
+use crate::base::shutdown::Stop;
+use crate::guard::Guard;
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +147,26 @@ impl Body {
                 Self::Lasting(lasting) => Some(lasting),
                 Self::Whole(_) | Self::Events(_) => None,
             },
+        }
+    }
+}
+
+impl Body {
+    /// Makes a stream that lasts an ordinary body, which ends with its key and when the server stops.
+    pub(super) fn flow(&mut self, guard: &Arc<Guard>, stop: Stop) {
+        if let Some(lasting) = self.take_lasting() {
+            *self = lasting
+                .flow(guard, stop)
+                .map_or(Self::Whole(Bytes::new()), |events| {
+                    Self::Events(Box::new(events))
+                });
+        }
+    }
+
+    /// Counts a stream of events as work for as long as it flows. Anything else was done when it was made.
+    pub(super) fn hold(&mut self, busy: Busy) {
+        if let Self::Events(events) = self {
+            events.hold(busy);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last: HTTP on hyper, until a response turns out to be a stream that lasts. Then the socket is
+//! One connection with HTTP/1.1 from its first byte to its last: HTTP on hyper, until a response turns out to be a stream that lasts. Then the socket is
 //! taken out of hyper, whose buffers would cost more than all the rest of an idle stream.
 
 use std::convert::Infallible;
@@ -18,10 +18,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Front;
 use super::body::Body;
 use super::lasting::{self, Lasting};
+use super::seats::{Seat, Usage};
 use super::socket::{Flushed, Socket};
-use super::{Front, Seat};
 use crate::base::shutdown::Stop;
 use crate::limits;
 
@@ -40,6 +41,8 @@ type Http<S, F> = http1::Connection<TokioIo<Socket<S>>, F>;
 /// How the HTTP part of a connection ended.
 enum Ended {
     Over(hyper::Result<()>),
+    /// Its place was given to another.
+    Left,
     Taken(Taken),
 }
 
@@ -55,8 +58,12 @@ pub(super) async fn converse<S>(
 {
     let taken: Arc<Mutex<Option<Taken>>> = Arc::default();
     let is_flushed = Flushed::default();
+    let usage = seat
+        .as_ref()
+        .map_or_else(Usage::new, |seat| Arc::clone(&seat.usage));
     let service = service_fn(|request| {
         let (front, taken) = (Arc::clone(&front), Arc::clone(&taken));
+        let busy = usage.begin();
         async move {
             let version = request.version();
             let mut response = front.respond(request, peer).await;
@@ -71,6 +78,7 @@ pub(super) async fn converse<S>(
                 // The connection is taken away from under this future.
                 pending::<()>().await;
             }
+            response.body_mut().hold(busy);
             Ok::<_, Infallible>(response)
         }
     });
@@ -86,8 +94,12 @@ pub(super) async fn converse<S>(
     );
     let ended = {
         let mut stopped = pin!(stop.cancelled());
+        let mut left = pin!(usage.left());
         let mut is_stopping = false;
         poll_fn(|context| {
+            if left.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ended::Left);
+            }
             if !is_stopping && stopped.as_mut().poll(context).is_ready() {
                 is_stopping = true;
                 Pin::new(&mut *connection).graceful_shutdown();
@@ -106,7 +118,7 @@ pub(super) async fn converse<S>(
         .await
     };
     match ended {
-        Ended::Over(Ok(())) => {}
+        Ended::Over(Ok(())) | Ended::Left => {}
         Ended::Over(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
         Ended::Taken(taken) => {
             let (socket, read) = apart(*connection);

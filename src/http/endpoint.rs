@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response};
 
 use super::Front;
@@ -123,6 +123,12 @@ pub(super) async fn read<'a>(
     if !is_json(headers) {
         return Err(NOT_JSON);
     }
+    if is_encoded(headers) {
+        return Err(Refusal::plain(
+            415,
+            "The body is compressed, which is not read here: leave `Content-Encoding` out.",
+        ));
+    }
     let limits = BodyLimits {
         each: front.limits.body,
         all: front.limits.bodies,
@@ -158,7 +164,10 @@ fn open_stream(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered 
             "This is an MCP endpoint: clients POST to it. A GET needs `Accept: text/event-stream`.",
         ));
     }
-    let heard = field(headers, &LAST_EVENT_ID).text();
+    // An empty id is none (HTML, Server-sent events): what follows an id that is unknown would be a stream that ends at once.
+    let heard = field(headers, &LAST_EVENT_ID)
+        .text()
+        .filter(|id| !id.is_empty());
     let reply = front.server.open_stream(&routing(headers), caller, heard);
     Ok(respond(front, reply, caller))
 }
@@ -228,13 +237,16 @@ fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Field<'a> {
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        let essence = value.split(';').next().unwrap_or_default();
-        essence.trim().eq_ignore_ascii_case("application/json")
+    headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next();
+        essence.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/json"))
     })
+}
+
+/// Whether a body comes in another form than its own.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Whether a client takes a stream.
@@ -251,6 +263,11 @@ fn accepts(headers: &HeaderMap) -> Accepts {
     let mut has_header = false;
     for value in headers.get_all(ACCEPT) {
         has_header = true;
+        // Letter by letter what the official clients send.
+        if value == "application/json, text/event-stream" {
+            (found.json, found.events) = (true, true);
+            continue;
+        }
         for range in value.to_str().unwrap_or_default().split(',') {
             let mut parts = range.split(';').map(str::trim);
             let media = parts.next().unwrap_or_default();

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use super::Front;
 use super::converse::Taken;
 use super::messages::Messages;
 use super::socket::Socket;
-use super::sse;
+use super::sse::{Source, Sse};
 use super::websocket::{self, Opening};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Guard};
@@ -37,6 +36,16 @@ impl Lasting {
     /// Whether HTTP ends here.
     pub(super) const fn is_upgrade(&self) -> bool {
         matches!(self, Self::WebSocket(_))
+    }
+
+    /// As a body among others; `None` for a WebSocket, which nobody can ask for on such a connection.
+    pub(super) fn flow(self, guard: &Arc<Guard>, stop: Stop) -> Option<Sse> {
+        let (source, caller) = match self {
+            Self::Events(events, caller) => (Source::Events(events), caller),
+            Self::Messages(messages, caller) => (Source::Messages(messages), caller),
+            Self::WebSocket(_) => return None,
+        };
+        Some(Sse::new(source, Pass::new(guard, caller), stop))
     }
 }
 
@@ -69,32 +78,6 @@ impl Pass {
             if !self.guard.is_in_force(&self.caller) {
                 return;
             }
-        }
-    }
-}
-
-/// Where events come from, framed.
-enum Source {
-    Events(EventStream),
-    Messages(Box<Messages>),
-}
-
-impl Source {
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        match self {
-            Self::Events(events) => {
-                let event = std::task::ready!(events.poll_next(context));
-                Poll::Ready(event.map(|event| sse::frame(&event)))
-            }
-            Self::Messages(messages) => messages.poll_next(context),
-        }
-    }
-
-    /// Asks for the end in good order.
-    fn end(&mut self) {
-        match self {
-            Self::Events(events) => events.end(),
-            Self::Messages(messages) => messages.end(),
         }
     }
 }

@@ -1,33 +1,36 @@
-//! HTTP/1.1 on hyper: accepts connections within bounds, lets the guard decide, routes, and drains when asked to stop.
+//! HTTP on hyper: accepts connections within bounds, with TLS and without, lets the guard decide, routes, and drains when asked to stop.
 
 mod auth;
+mod authority;
 mod body;
 mod converse;
 mod endpoint;
 mod health;
 mod lasting;
 mod messages;
+mod multiplexed;
 mod open;
 mod origin;
 mod reply;
 mod route;
+mod seats;
+mod secure;
 mod socket;
 mod sse;
+mod stream;
 mod ticket;
 mod websocket;
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hashbrown::HashMap;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderValue};
-use hyper::{Method, Request, Response};
-use parking_lot::Mutex;
+use hyper::{Method, Request, Response, Version};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -40,11 +43,15 @@ pub use route::{Access, Route};
 use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
+use self::seats::{Full, Seats};
+use self::secure::Secure;
+use self::stream::Stream;
 use crate::base::shutdown::Stop;
 use crate::guard::token::TokenFault;
 use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
+use crate::tls::Certificates;
 
 /// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -56,6 +63,12 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of one address.
     pub per_address: usize,
+    /// TLS handshakes under way.
+    pub handshakes: usize,
+    /// TLS handshakes of one address under way.
+    pub handshakes_per_address: usize,
+    /// Time for a TLS handshake.
+    pub handshake_timeout: Duration,
     /// Requests that are being answered.
     pub requests: usize,
     /// Bytes of one body.
@@ -75,6 +88,9 @@ impl Default for Limits {
         Self {
             connections: limits::CONNECTIONS_MAX,
             per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
+            handshakes: limits::HANDSHAKES_MAX,
+            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
+            handshake_timeout: Duration::from_secs(limits::HANDSHAKE_TIMEOUT_SECS),
             requests: limits::REQUESTS_MAX,
             body: limits::BODY_MAX_BYTES,
             bodies: limits::BODIES_MAX_BYTES,
@@ -97,7 +113,10 @@ pub struct Front {
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
-    connections: Mutex<Connections>,
+    multiplexed: multiplexed::Count,
+    seats: Arc<Seats>,
+    /// The certificate, where one of the ports has TLS.
+    certificates: OnceLock<Arc<Certificates>>,
 }
 
 impl fmt::Debug for Front {
@@ -109,30 +128,11 @@ impl fmt::Debug for Front {
     }
 }
 
-#[derive(Debug, Default)]
-struct Connections {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// A place among the connections, given back when dropped.
-#[derive(Debug)]
-struct Seat {
-    front: Arc<Front>,
-    address: IpAddr,
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut connections = self.front.connections.lock();
-        connections.total = connections.total.saturating_sub(1);
-        if let Some(own) = connections.by_address.get_mut(&self.address) {
-            *own = own.saturating_sub(1);
-            if *own == 0 {
-                connections.by_address.remove(&self.address);
-            }
-        }
-    }
+/// What is spoken on a port before HTTP.
+#[derive(Debug, Clone)]
+enum Port {
+    Plain,
+    Secure(Arc<Secure>),
 }
 
 /// A place among the requests, given back when dropped.
@@ -165,7 +165,9 @@ impl Front {
             bodies: Room::default(),
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
-            connections: Mutex::default(),
+            multiplexed: multiplexed::Count::default(),
+            seats: Seats::new(limits.connections, limits.per_address),
+            certificates: OnceLock::new(),
         }
     }
 
@@ -178,6 +180,30 @@ impl Front {
     /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
     /// still open after [`Limits::drain`] is cut. A panic in a connection goes on here, so that the supervisor sees it.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: Stop) -> &'static str {
+        self.accept(listener, Port::Plain, stop).await;
+        "http"
+    }
+
+    /// Does the same with TLS, HTTP/1.1 and HTTP/2.
+    pub async fn serve_secure(
+        self: Arc<Self>,
+        listener: TcpListener,
+        certificates: Arc<Certificates>,
+        stop: Stop,
+    ) -> &'static str {
+        match Secure::new(&certificates, &self.limits) {
+            Ok(secure) => {
+                // Of two ports with TLS the first names the authority.
+                let _first = self.certificates.set(certificates);
+                self.accept(listener, Port::Secure(Arc::new(secure)), stop)
+                    .await;
+            }
+            Err(error) => tracing::error!(%error, "TLS cannot be set up"),
+        }
+        "https"
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port, stop: Stop) {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -185,7 +211,10 @@ impl Front {
                 () = stop.cancelled() => break,
                 Some(ended) = connections.join_next() => pass_on_panic(ended),
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => self.take(stream, peer.ip(), &stop, &mut connections),
+                    Ok((stream, peer)) => {
+                        let peer = peer.ip().to_canonical();
+                        self.take(stream, peer, &port, &stop, &mut connections);
+                    }
                     Err(error) => self.rest_after(&error).await,
                 },
             }
@@ -205,10 +234,9 @@ impl Front {
             );
             connections.shutdown().await;
         }
-        "http"
     }
 
-    /// Serves one connection until it ends or, after `stop`, its last request is answered. Not counted against the caps.
+    /// Serves one connection with HTTP/1.1 until it ends or, after `stop`, its last request is answered. Not counted against the caps.
     pub async fn serve_connection<S>(self: Arc<Self>, stream: S, peer: IpAddr, stop: Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -221,14 +249,17 @@ impl Front {
         self: &Arc<Self>,
         stream: TcpStream,
         peer: IpAddr,
+        port: &Port,
         stop: &Stop,
         connections: &mut JoinSet<()>,
     ) {
-        let seat = match self.seat(peer) {
+        let seat = match self.seats.take(peer) {
             Ok(seat) => seat,
-            Err(answer) => {
-                // Best effort: the socket's buffer is empty, so these few bytes fit, and nobody waits for them.
-                let _ = stream.try_write(answer.as_bytes());
+            Err(full) => {
+                if matches!(port, Port::Plain) {
+                    // Best effort: the socket's buffer is empty, so these few bytes fit, and nobody waits for them.
+                    let _ = stream.try_write(no_place(full).as_bytes());
+                }
                 return;
             }
         };
@@ -239,30 +270,15 @@ impl Front {
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limit));
         let front = Arc::clone(self);
         let stop = stop.clone();
-        connections.spawn(async move {
-            converse::converse(front, stream, peer, stop, Some(seat)).await;
-        });
-    }
-
-    fn seat(self: &Arc<Self>, address: IpAddr) -> Result<Seat, &'static str> {
-        let mut connections = self.connections.lock();
-        if connections.total >= self.limits.connections {
-            return Err(
-                "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
-        }
-        let own = connections.by_address.entry(address).or_insert(0);
-        if *own >= self.limits.per_address {
-            return Err(
-                "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            );
-        }
-        *own += 1;
-        connections.total += 1;
-        Ok(Seat {
-            front: Arc::clone(self),
-            address,
-        })
+        match port {
+            Port::Plain => connections.spawn(async move {
+                converse::converse(front, Stream::Plain(stream), peer, stop, Some(seat)).await;
+            }),
+            Port::Secure(secure) => {
+                let secure = Arc::clone(secure);
+                connections.spawn(secure::converse(front, secure, stream, peer, stop, seat))
+            }
+        };
     }
 
     /// A connection that broke before it was accepted is nothing; anything else needs a pause, or this would spin.
@@ -286,8 +302,19 @@ impl Front {
 
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let route = Route::of(request.uri().path());
-        match self.origins.check(request.uri(), request.headers()) {
-            Err(fault) => refuse(route, request.headers(), fault.status(), &fault.to_string()),
+        match self
+            .origins
+            .check(request.version(), request.uri(), request.headers())
+        {
+            Err(fault) => {
+                let mut response =
+                    refuse(route, request.headers(), fault.status(), &fault.to_string());
+                // Whoever is mistaken about the host may be mistaken about where his request ends.
+                if request.version() < Version::HTTP_2 {
+                    reply::close(&mut response);
+                }
+                response
+            }
             Ok(None) => self.admit_and_answer(route, request, peer).await,
             Ok(Some(origin)) => {
                 let origin: HeaderValue = origin.clone();
@@ -374,6 +401,7 @@ impl Front {
                 auth::answer(self, route, request, &caller).await
             }
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
+            (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::NoOauth, _) => reply::text(
                 404,
                 "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
@@ -448,6 +476,18 @@ fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body
     let mut response = refuse(route, headers, 403, &message);
     reply::set_needed_scope(response.headers_mut(), scope);
     response
+}
+
+/// What a client hears for which there is no place.
+const fn no_place(full: Full) -> &'static str {
+    match full {
+        Full::All => {
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        }
+        Full::Address => {
+            "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        }
+    }
 }
 
 fn pass_on_panic(ended: Result<(), tokio::task::JoinError>) {

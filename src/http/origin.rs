@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use hyper::Version;
 use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
 use hyper::http::uri::Uri;
 
@@ -70,12 +71,15 @@ impl OriginRules {
     /// The host or the origin is not taken.
     pub fn check<'a>(
         &self,
+        version: Version,
         uri: &Uri,
         headers: &'a HeaderMap,
     ) -> Result<Option<&'a HeaderValue>, OriginFault> {
         let mut hosts = headers.get_all(HOST).iter();
-        let host = match (hosts.next(), hosts.next()) {
-            (Some(host), None) => host.to_str().map_err(|_| OriginFault::NoHost)?,
+        let host = match (hosts.next(), hosts.next(), uri.authority()) {
+            (Some(host), None, _) => host.to_str().map_err(|_| OriginFault::NoHost)?,
+            // HTTP/2 names the host in front of the headers (RFC 9113, section 8.3.1).
+            (None, _, Some(authority)) if version == Version::HTTP_2 => authority.as_str(),
             _ => return Err(OriginFault::NoHost),
         };
         // An absolute request target overrides the header (RFC 9112, section 3.2.2), so both must be ours.
@@ -148,7 +152,7 @@ mod tests {
             })
             .collect();
         rules
-            .check(&Uri::from_static("/mcp"), &headers)
+            .check(Version::HTTP_11, &Uri::from_static("/mcp"), &headers)
             .map(|origin| origin.is_some())
     }
 
@@ -191,6 +195,33 @@ mod tests {
             check(&[("host", "localhost"), ("host", "localhost")]),
             Err(OriginFault::NoHost)
         );
+    }
+
+    #[test]
+    fn http_2_names_its_host_in_the_target_and_all_that_is_named_must_be_ours() {
+        let rules = OriginRules::new(["rack.local".to_owned()], []);
+        let check = |version, target: &str, hosts: &[&str]| {
+            let hosts = hosts.iter().map(|host| (HOST, host.parse().unwrap()));
+            let headers: HeaderMap = hosts.collect();
+            rules
+                .check(version, &target.parse().unwrap(), &headers)
+                .map(drop)
+        };
+        let (own, foreign) = ("https://rack.local:8443/mcp", "https://evil.example/mcp");
+        let h2 = Version::HTTP_2;
+        assert_eq!(check(h2, own, &[]), Ok(()));
+        assert_eq!(check(h2, own, &["rack.local:8443"]), Ok(()));
+        assert_eq!(check(h2, foreign, &[]), Err(OriginFault::ForeignHost));
+        assert_eq!(
+            check(h2, foreign, &["rack.local"]),
+            Err(OriginFault::ForeignHost)
+        );
+        assert_eq!(
+            check(h2, own, &["evil.example"]),
+            Err(OriginFault::ForeignHost)
+        );
+        assert_eq!(check(h2, "/mcp", &[]), Err(OriginFault::NoHost));
+        assert_eq!(check(Version::HTTP_11, own, &[]), Err(OriginFault::NoHost));
     }
 
     #[test]

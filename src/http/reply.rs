@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONNECTION,
+    CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::lasting::{Lasting, Pass};
 use super::route::Route;
-use super::sse::Sse;
+use super::sse::{Source, Sse};
+use crate::base::shutdown::Stop;
 use crate::guard::Scope;
 use crate::mcp::{Code, EventStream, Revision, error_json};
 
@@ -25,6 +26,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+const PEM: HeaderValue = HeaderValue::from_static("application/x-pem-file");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
@@ -48,6 +50,7 @@ fn plain(status: u16, content_type: HeaderValue, body: Bytes) -> Response<Body> 
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
@@ -57,6 +60,16 @@ pub(super) fn json(status: u16, body: Bytes) -> Response<Body> {
 
 pub(super) fn text(status: u16, body: &'static str) -> Response<Body> {
     plain(status, TEXT, Bytes::from_static(body.as_bytes()))
+}
+
+/// A certificate, for a person who saves it.
+pub(super) fn pem(text: Bytes) -> Response<Body> {
+    let mut response = plain(200, PEM, text);
+    response.headers_mut().insert(
+        CONTENT_DISPOSITION,
+        HeaderValue::from_static(r#"attachment; filename="rackhand-ca.pem""#),
+    );
+    response
 }
 
 pub(super) fn html(page: String) -> Response<Body> {
@@ -69,7 +82,6 @@ pub(super) fn html(page: String) -> Response<Body> {
         ),
     );
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
@@ -80,9 +92,10 @@ pub(super) fn empty(status: u16) -> Response<Body> {
     response
 }
 
-/// Events of a call.
+/// Events of a call, whose answer is waited for when the server stops.
 pub(super) fn events(stream: EventStream, pass: Pass) -> Response<Body> {
-    event_response(Body::Events(Box::new(Sse::new(stream, pass))))
+    let events = Sse::new(Source::Events(stream), pass, Stop::new());
+    event_response(Body::Events(Box::new(events)))
 }
 
 /// Events on a stream that lasts.
@@ -144,6 +157,13 @@ pub(super) fn refuse(refused: &Refused<'_>) -> Response<Body> {
         set_retry_after(headers, wait);
     }
     response
+}
+
+/// Says that nothing more is read on this connection (HTTP/1.1).
+pub(super) fn close(response: &mut Response<Body>) {
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 pub(super) fn set_retry_after(headers: &mut HeaderMap, wait: Duration) {

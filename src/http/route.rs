@@ -31,6 +31,8 @@ pub enum Route {
     Refresh,
     /// `/auth/ticket`: a key or a token gets a one-use ticket for an event stream.
     Ticket,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -56,7 +58,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -69,6 +71,7 @@ impl Route {
         Self::Token,
         Self::Refresh,
         Self::Ticket,
+        Self::Authority,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -89,6 +92,7 @@ impl Route {
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/auth/ticket" => Self::Ticket,
+            "/ca.pem" => Self::Authority,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -104,7 +108,7 @@ impl Route {
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live | Self::Authority | Self::NoOauth | Self::Nothing => Access::Open,
         }
     }
 
@@ -130,7 +134,12 @@ impl Route {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
             Self::Sse | Self::WebSocket => "GET",
-            Self::Live | Self::Ready | Self::Health | Self::StatusPage | Self::Help => "GET, HEAD",
+            Self::Live
+            | Self::Ready
+            | Self::Health
+            | Self::StatusPage
+            | Self::Help
+            | Self::Authority => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -171,12 +180,15 @@ mod tests {
     }
 
     #[test]
-    fn only_liveness_and_the_absence_of_things_are_open() {
+    fn only_liveness_the_authority_and_the_absence_of_things_are_open() {
         for route in Route::ALL {
             let is_open = route.access() == Access::Open;
             assert_eq!(
                 is_open,
-                matches!(route, Route::Live | Route::NoOauth | Route::Nothing)
+                matches!(
+                    route,
+                    Route::Live | Route::Authority | Route::NoOauth | Route::Nothing
+                )
             );
         }
         assert!(Route::Mcp.allows(&Method::DELETE) && !Route::Mcp.allows(&Method::PUT));

@@ -222,6 +222,12 @@ where
                     Some(Err(Error::Capacity(_))) => {
                         return Ok(End::Done(CloseCode::Size, "The message is too large."));
                     }
+                    Some(Err(Error::Protocol(_))) => {
+                        return Ok(End::Done(CloseCode::Protocol, "The frame is not as RFC 6455 has it."));
+                    }
+                    Some(Err(Error::Utf8(_))) => {
+                        return Ok(End::Done(CloseCode::Invalid, "The text is no UTF-8."));
+                    }
                     Some(Err(error)) => return Err(error),
                     Some(Ok(message)) => message,
                 };

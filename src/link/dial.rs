@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -230,25 +231,46 @@ pub async fn shown_by(address: &CoreAddress, dial: &dyn Dial) -> Result<String, 
         .ok_or_else(|| ConnectError::Tls("the Core shows no certificate".into()))
 }
 
-/// TLS over a byte stream, with a peer that must show the certificate of this SHA-256, in hex of either case.
+/// Whom to take for the peer that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerTrust {
+    /// Who shows the certificate of this SHA-256, in hex of either case, or one that is signed by it.
+    Fingerprint(String),
+    /// Who shows a certificate for its name that an authority in this PEM file signed.
+    Authority(PathBuf),
+}
+
+impl From<String> for PeerTrust {
+    fn from(fingerprint: String) -> Self {
+        Self::Fingerprint(fingerprint)
+    }
+}
+
+/// TLS over a byte stream, with a peer that must be the one that is meant.
 ///
 /// # Errors
 ///
-/// The peer does not speak TLS, shows another certificate, or is not done at `until`.
-pub async fn secure_pinned(
+/// The peer does not speak TLS, is not the one that is meant, or is not done at `until`.
+pub async fn secure_with(
     stream: Box<dyn ByteStream>,
     host: &str,
-    fingerprint: &str,
+    trust: &PeerTrust,
     until: Instant,
 ) -> Result<Box<dyn ByteStream>, ConnectError> {
     let address = CoreAddress {
         host: host.to_owned(),
         port: None,
     };
+    let fingerprint = match trust {
+        PeerTrust::Authority(file) => {
+            let trust = TlsTrust::CaFile(file.clone());
+            return Ok(secure(&trust, &address, stream, until).await?);
+        }
+        PeerTrust::Fingerprint(fingerprint) => fingerprint,
+    };
     let stream = secure(&TlsTrust::Insecure, &address, stream, until).await?;
     let (_, session) = stream.get_ref();
-    let shown = session.peer_certificates().and_then(<[_]>::first);
-    pin::check_one(fingerprint, shown)?;
+    pin::check_chain(fingerprint, session.peer_certificates().unwrap_or_default())?;
     Ok(stream)
 }
 

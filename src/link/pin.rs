@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use sha2::{Digest, Sha256};
 
 use super::config::TlsTrust;
 pub use super::dial::shown_by;
 use super::error::ConnectError;
+pub use crate::tls::fingerprint;
 
 /// Remembers which certificate a Core showed. The program keeps it beside its keys, so that losing the store of values loses no trust.
 pub trait FingerprintStore: fmt::Debug + Send + Sync {
@@ -48,18 +50,6 @@ impl FingerprintStore for MemoryFingerprints {
         pins.push((address.to_owned(), fingerprint.to_owned()));
         Ok(())
     }
-}
-
-/// SHA-256 of a certificate, lower-case hex.
-#[must_use]
-pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    use fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(certificate) {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The TLS configuration for one attempt.
@@ -115,6 +105,34 @@ pub(super) fn check(
         Some(pinned) => check_one(&pinned, shown).map(|()| None),
         None => fingerprint_of(shown).map(Some),
     }
+}
+
+/// Compares what a peer showed, its own certificate first, with one fingerprint: of that certificate, or of an authority that came along
+/// and really signed it.
+pub(super) fn check_chain(pinned: &str, shown: &[CertificateDer<'_>]) -> Result<(), ConnectError> {
+    let own = shown.first();
+    let Err(fault) = check_one(pinned, own) else {
+        return Ok(());
+    };
+    let is_pinned = |other: &&CertificateDer<'_>| fingerprint(other).eq_ignore_ascii_case(pinned);
+    let (Some(own), Some(authority)) = (own, shown.iter().skip(1).find(is_pinned)) else {
+        return Err(fault);
+    };
+    let unsigned = |why: rustls::Error| ConnectError::Certificate(why.to_string());
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(authority.clone().into_owned())
+        .map_err(unsigned)?;
+    verify_server_cert_signed_by_trust_anchor(
+        &ParsedCertificate::try_from(own).map_err(unsigned)?,
+        &roots,
+        shown.get(1..).unwrap_or_default(),
+        UnixTime::now(),
+        ring::default_provider()
+            .signature_verification_algorithms
+            .all,
+    )
+    .map_err(unsigned)
 }
 
 /// Compares what a peer showed with one fingerprint.
@@ -180,6 +198,38 @@ impl ServerCertVerifier for AnyCertificate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pinned_authority_vouches_for_what_it_signed_and_for_nothing_that_only_brings_it_along() {
+        let authority = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+            rcgen::CertifiedIssuer::self_signed(params, key).unwrap()
+        };
+        let (ours, theirs) = (authority(), authority());
+        let leaf = |signer: &rcgen::CertifiedIssuer<'_, rcgen::KeyPair>| {
+            let params = rcgen::CertificateParams::new(vec!["rack.local".to_owned()]).unwrap();
+            let key = rcgen::KeyPair::generate().unwrap();
+            params.signed_by(&key, signer).unwrap().der().clone()
+        };
+        let (genuine, forged) = (leaf(&ours), leaf(&theirs));
+        let pin = fingerprint(ours.der());
+        let shown = [genuine.clone(), ours.der().clone()];
+        assert_eq!(check_chain(&pin, &shown), Ok(()));
+        assert_eq!(check_chain(&fingerprint(&genuine), &shown), Ok(()));
+        assert!(matches!(
+            check_chain(&pin, &[forged.clone(), ours.der().clone()]),
+            Err(ConnectError::Certificate(_))
+        ));
+        assert_eq!(
+            check_chain(&pin, &[forged.clone(), theirs.der().clone()]),
+            Err(ConnectError::Untrusted {
+                fingerprint: fingerprint(&forged)
+            })
+        );
+        assert!(check_chain(&pin, &[]).is_err());
+    }
 
     #[test]
     fn the_first_certificate_is_news_the_same_one_is_fine_and_another_one_is_refused() {

@@ -15,6 +15,7 @@ use super::revision::Revision;
 use super::seal::Bond;
 use super::{Request, Server, schema};
 use crate::limits::{ASKING_MAX_SECS, QUESTIONS_MAX, REQUEST_STATE_MAX_BYTES, ROUNDS_MAX};
+use crate::service::arguments::read;
 use crate::service::{Abilities, Ask, FaultCode, Question, QuestionKind, Said, Step, ToolFault};
 
 /// What is called.
@@ -218,7 +219,8 @@ pub(super) fn require(abilities: Abilities, questions: &[Question]) -> Result<()
 impl Subject<'_> {
     fn arguments(&self) -> Result<Value, Fault> {
         let raw = self.arguments.map_or("{}", RawValue::get);
-        serde_json::from_str(raw).map_err(|_| Fault::params("`arguments` must be an object."))
+        // As the call reads them: a client may write `1.0` in one round and `1` in the next.
+        read(raw).map_err(|_| Fault::params("`arguments` must be an object."))
     }
 
     fn bond<'b>(&'b self, request: &'b Request<'_>, arguments: &'b Value) -> Bond<'b> {

@@ -10,14 +10,14 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
 use super::ask::{self, Ended, Subject};
-use super::error::{Fault, ServiceFault};
+use super::error::Fault;
 use super::revision::Revision;
 use super::tasks::{self, Job};
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
 use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
 use crate::service::{
-    Effect, FaultCode, Registered, Said, Service, Step, TaskMode, Tool, ToolAnswer, ToolCall,
+    self, Effect, FaultCode, Registered, Said, Service, Step, TaskMode, Tool, ToolAnswer, ToolCall,
     ToolFault,
 };
 
@@ -53,7 +53,8 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
             if fault.code == FaultCode::BadArguments
                 && !request.revision.shows_bad_arguments_to_the_model() =>
         {
-            Err(Fault::params(fault.problem).with_data(fault.data))
+            // Most hosts of that time show a model the message alone.
+            Err(Fault::params(told(&fault)).with_data(fault.data))
         }
         Ended::Failed(fault) => Ok(finish(server, request, &Err(fault))),
     }
@@ -96,13 +97,14 @@ fn unknown(server: &Server, request: &Request<'_>, name: &str) -> Fault {
 }
 
 fn arguments(raw: Option<&RawValue>) -> Result<Value, Fault> {
-    let Some(raw) = raw else {
+    // Some clients write that there are none.
+    let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
         return Ok(Value::Object(Map::new()));
     };
     if !schema::is_object(raw) {
         return Err(Fault::params("`arguments` must be an object."));
     }
-    serde_json::from_str(raw.get())
+    service::arguments::read(raw.get())
         .map_err(|error| Fault::params(format!("`arguments` cannot be read: {error}.")))
 }
 
@@ -262,6 +264,16 @@ pub(super) fn expected(outcome: &Result<ToolAnswer, ToolFault>) -> usize {
     }
 }
 
+/// A fault with all that a model needs to mend it.
+fn told(fault: &ToolFault) -> String {
+    let mut text = fault.to_string();
+    if !fault.data.is_null() {
+        text.push(' ');
+        text.push_str(&fault.data.to_string());
+    }
+    text
+}
+
 /// The fields of a result.
 pub(super) fn write(
     answer: &mut Answer,
@@ -284,15 +296,8 @@ pub(super) fn write(
             }
         }
         Err(fault) => {
-            let mut text = fault.to_string();
-            if !fault.data.is_null() {
-                text.push(' ');
-                text.push_str(&fault.data.to_string());
-            }
-            content::push_list(answer.name("content"), &[&text], &[], revision);
-            if revision.has_structured_content() {
-                answer.field("structuredContent", &ServiceFault::of(fault));
-            }
+            // No structured content: it would have to fit the tool's output schema, and clients throw away what does not.
+            content::push_list(answer.name("content"), &[&told(fault)], &[], revision);
         }
     }
     answer.field("isError", &outcome.is_err());

@@ -129,6 +129,13 @@ impl Fault {
         Self::new(Code::InvalidParams, message)
     }
 
+    /// Parameters that are no object of which each field can be told.
+    pub(super) fn malformed_params() -> Self {
+        Self::params(
+            "`params` must be an object, and `params._meta` too, in which no field comes twice.",
+        )
+    }
+
     /// The method is not there in this revision. In HTTP a modern client tells this 404 from a missing page by its body; an older
     /// one would take a 404 for the end of its session.
     pub(super) fn method_not_found(method: &str, is_modern: bool) -> Self {
@@ -154,7 +161,8 @@ impl Fault {
             Code::InvalidParams
         };
         let uri: String = uri.chars().take(URI_SHOWN_MAX).collect();
-        Self::new(code, "Resource not found").with_data(json!({"uri": uri}))
+        let message = "Resource not found. `resources/list` and `resources/templates/list` tell which there are; names in a URI are spelt exactly.";
+        Self::new(code, message).with_data(json!({"uri": uri}))
     }
 
     /// The client did not declare what the answer needs: `required` is shaped like its capabilities.

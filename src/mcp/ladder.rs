@@ -13,6 +13,9 @@ use super::param_headers::ParamHeaders;
 use super::revision::Revision;
 use super::schema::{self, Message, Method};
 
+/// Longest text repeated in an error, characters.
+const SHOWN_MAX: usize = 80;
+
 /// One header field that routes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Field<'a> {
@@ -112,6 +115,9 @@ pub(super) fn check(
 
 /// Step 1: the metadata is there.
 fn metadata<'a>(message: &Message<'a>) -> Result<Cow<'a, str>, Fault> {
+    if message.params.is_malformed {
+        return Err(Fault::malformed_params().with_status(400));
+    }
     let missing = |what: &str| {
         Err(Fault::params(format!("The request lacks {what} in params._meta.")).with_status(400))
     };
@@ -184,9 +190,17 @@ fn same(header: &str, field: Field<'_>, body: &str) -> Result<(), Fault> {
         Field::Absent => format!("The header {header} is missing."),
         Field::Unusable => format!("The header {header} must be there once, as plain text."),
         Field::One(text) if text == body => return Ok(()),
-        Field::One(text) => format!("The header {header} is {text:?}, the body says {body:?}."),
+        Field::One(text) => {
+            let (text, body) = (shown(text), shown(body));
+            format!("The header {header} is {text:?}, the body says {body:?}.")
+        }
     };
     Err(mismatch(problem))
+}
+
+/// As much of a text as is repeated to who sent it.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_MAX).collect()
 }
 
 pub(super) fn mismatch(problem: String) -> Fault {
@@ -221,7 +235,7 @@ fn unsupported(requested: &str) -> Fault {
         .filter(|revision| !is_legacy || revision.is_modern())
         .map(Revision::as_str)
         .collect();
-    let requested: String = requested.chars().take(40).collect();
+    let requested = shown(requested);
     Fault::new(Code::UnsupportedVersion, "Unsupported protocol version")
         .with_status(400)
         .with_data(json!({"supported": supported, "requested": requested}))

@@ -386,9 +386,7 @@ impl Server {
         method: Method,
     ) -> Result<Vec<u8>, Fault> {
         if request.message.params.is_malformed {
-            return Err(Fault::params(
-                "`params` must be an object in which no field comes twice.",
-            ));
+            return Err(Fault::malformed_params());
         }
         match method {
             Method::CallTool => call::call(self, request).await,
@@ -523,7 +521,15 @@ impl Server {
                 "The header MCP-Protocol-Version names no revision that is spoken here.",
             ));
         }
-        let id = routing.session.text().ok_or_else(missing_session)?;
+        let id = match routing.session {
+            Field::Absent => return Err(missing_session()),
+            Field::Unusable => {
+                return Err(invalid(
+                    "The header Mcp-Session-Id must be there once, as plain text.",
+                ));
+            }
+            Field::One(_) => routing.session.text().unwrap_or_default(),
+        };
         let mut sessions = self.sessions.lock();
         sessions
             .find(id, &caller.name, Instant::now())

@@ -109,7 +109,9 @@ fn took_too_long() -> ToolFault {
 
 /// The arguments: strings, each known, and all that are required.
 fn arguments(prompt: &Prompt, request: &Request<'_>) -> Result<Map<String, Value>, Fault> {
-    let given = match request.message.params.arguments {
+    // Some clients write that there are none.
+    let raw = request.message.params.arguments;
+    let given = match raw.filter(|raw| raw.get() != "null") {
         None => Map::new(),
         Some(raw) => serde_json::from_str(raw.get())
             .map_err(|_| Fault::params("`arguments` must be an object."))?,
@@ -140,11 +142,15 @@ fn arguments(prompt: &Prompt, request: &Request<'_>) -> Result<Map<String, Value
             });
         }
     }
-    if problems.is_empty() {
+    let Some(first) = problems.first() else {
         return Ok(given);
-    }
+    };
+    // A prompt is picked by a person, to whom hosts show the message alone.
+    let message = format!(
+        "The arguments do not fit the prompt {}. {}: {}. {}",
+        prompt.name, first.path, first.problem, first.hint
+    );
     problems.truncate(PROBLEMS_MAX);
-    let message = format!("The arguments do not fit the prompt {}.", prompt.name);
     Err(Fault::params(message).with_data(json!(problems)))
 }
 

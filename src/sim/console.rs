@@ -12,6 +12,12 @@ use crate::wire::qrc::Method;
 
 const HELP: &str = include_str!("console.txt");
 
+/// Frames of rubbish that one command sends at most.
+const GARBAGE_MAX: usize = 10_000;
+
+/// Bytes that one command adds to a frame at most: four times what a client has to take.
+const OVERSIZE_MAX_BYTES: usize = 64 << 20;
+
 /// Carries a command out and says what there is to show; an empty text means just that it was done.
 ///
 /// # Errors
@@ -66,8 +72,8 @@ pub fn command(sim: &SimCore, line: &str) -> Result<String, String> {
                 .ok_or("no such method")?;
             sim.fail_next(*method, whole(code)?, message);
         }
-        ["garbage", count] => sim.send_garbage(whole(count)?),
-        ["oversize", bytes] => sim.oversize_next(whole(bytes)?),
+        ["garbage", count] => sim.send_garbage(up_to(count, GARBAGE_MAX)?),
+        ["oversize", bytes] => sim.oversize_next(up_to(bytes, OVERSIZE_MAX_BYTES)?),
         ["split", "off"] => sim.split(None),
         ["split", bytes] => sim.split(Some(whole(bytes)?)),
         ["auto-poll", on] => sim.silence_auto_poll(!switch(on)?),
@@ -132,6 +138,13 @@ fn whole<N: std::str::FromStr>(word: &str) -> Result<N, String> {
         .map_err(|_| format!("'{word}' is not a whole number in range"))
 }
 
+fn up_to(word: &str, max: usize) -> Result<usize, String> {
+    whole(word)
+        .ok()
+        .filter(|number| *number <= max)
+        .ok_or_else(|| format!("'{word}' is not a whole number up to {max}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,6 +194,8 @@ mod tests {
             ("set \"Hall A Gain gain 3", "not closed"),
             ("set Nobody gain 3", "no such control"),
             ("fail No.Such 8 text", "no such method"),
+            ("oversize 67108865", "up to 67108864"),
+            ("garbage 10001", "up to 10000"),
         ] {
             assert!(command(&sim, line).unwrap_err().contains(fault), "{line}");
         }

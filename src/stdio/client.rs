@@ -17,7 +17,7 @@ use crate::base::backoff::{Backoff, random_unit};
 use crate::base::secret::Secret;
 use crate::limits::{BRIDGE_MESSAGE_MAX_BYTES, STREAM_KEEP_ALIVE_SECS};
 use crate::link::ConnectError;
-use crate::link::dial::{self, ByteStream, Dial};
+use crate::link::dial::{self, ByteStream, Dial, PeerTrust};
 
 /// How long a connection may take to be made.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -58,8 +58,8 @@ pub struct Client {
     dial: Arc<dyn Dial>,
     address: Address,
     key: Option<Secret>,
-    /// The certificate that the box must show, for `https`.
-    fingerprint: String,
+    /// How the box is known, for `https`.
+    trust: PeerTrust,
     /// Whether it was there before.
     was_reached: AtomicBool,
 }
@@ -103,19 +103,19 @@ pub(super) enum SendFault {
 }
 
 impl Client {
-    /// A way to the box at `address`. `fingerprint` is the SHA-256 of the certificate that it must show, in hex, and used with `https`.
+    /// A way to the box at `address`. `trust` is how the box is known, and used with `https`.
     #[must_use]
     pub fn new(
         dial: Arc<dyn Dial>,
         address: Address,
         key: Option<&Secret>,
-        fingerprint: String,
+        trust: impl Into<PeerTrust>,
     ) -> Self {
         Self {
             dial,
             address,
             key: key.cloned(),
-            fingerprint,
+            trust: trust.into(),
             was_reached: AtomicBool::new(false),
         }
     }
@@ -217,13 +217,18 @@ impl Client {
         if !address.is_secure {
             return Ok(stream);
         }
-        dial::secure_pinned(stream, &address.host, &self.fingerprint, until)
+        dial::secure_with(stream, &address.host, &self.trust, until)
             .await
             .map_err(|fault| match fault {
                 ConnectError::Untrusted { fingerprint } => Fault::Untrusted {
                     address: address.clone(),
                     shown: fingerprint,
                 },
+                ConnectError::Certificate(why) => Fault::Unsigned {
+                    address: address.clone(),
+                    why,
+                },
+                ConnectError::CaFile { path, fault } => Fault::CaFile { path, why: fault },
                 ConnectError::Tls(why) => Fault::Tls {
                     address: address.clone(),
                     why,

@@ -1,5 +1,7 @@
 //! Why a box did not answer, in words for the person at the other end: what happened, whether anything was done, what to do next.
 
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::address::Address;
@@ -30,13 +32,31 @@ pub(super) enum Fault {
     },
     /// The certificate is another one; nothing was sent.
     #[error(
-        "The box at {address} shows another certificate than the one of --fingerprint, so nothing was sent. It shows SHA-256 {shown}: use that one only if you know that the box got a new certificate."
+        "The box at {address} shows another certificate than the one of --fingerprint, and none that this one signed, so nothing was sent. It shows SHA-256 {shown}: compare it with what `rackhand certificate` prints on the box, and use it only if they agree."
     )]
     Untrusted {
         /// The box.
         address: Address,
         /// The SHA-256 that it shows.
         shown: String,
+    },
+    /// The certificate is not vouched for; nothing was sent.
+    #[error(
+        "The certificate of the box at {address} is not good ({why}), so nothing was sent. Use a name or address of the box that its certificate names (`rackhand certificate` on the box prints them), and the authority from its /ca.pem."
+    )]
+    Unsigned {
+        /// The box.
+        address: Address,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file of `--ca` cannot be used; nothing was sent.
+    #[error("{} of --ca cannot be used ({why}), so nothing was sent. Get it from the box: http://BOX:8080/ca.pem on the box itself, or https://BOX:8443/ca.pem.", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The box took no key, or not this one.
     #[error("{words} Give the bridge the key with RACKHAND_KEY or --key-file.")]
@@ -86,10 +106,10 @@ pub(super) enum Fault {
 }
 
 fn port_hint(address: &Address) -> &'static str {
-    if address.names_port {
-        ""
-    } else {
-        " The URL names no port; boxes usually listen on 8080."
+    match (address.names_port, address.is_secure) {
+        (true, _) => "",
+        (false, true) => " The URL names no port; boxes usually listen on 8443 with https.",
+        (false, false) => " The URL names no port; boxes usually listen on 8080.",
     }
 }
 

@@ -89,7 +89,7 @@ pub struct ComponentView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirrorStatus {
     /// The design that the facts belong to; absent before the first is known.
-    pub engine: Option<EngineStatus>,
+    pub engine: Option<Arc<EngineStatus>>,
     /// Components known.
     pub components: usize,
     /// Controls known, named controls included.

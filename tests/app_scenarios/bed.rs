@@ -233,6 +233,15 @@ pub(crate) fn change(component: &str, control: &str, value: impl Into<Value>) ->
     json!({ "changes": [{ "component": component, "control": control, "value": value.into() }], "reason": "a test" })
 }
 
+/// The parts of a fault as its text has them: the code, words, and JSON at its end where there is some.
+fn fault(text: &str) -> Value {
+    let (code, problem) = text.split_once(": ").unwrap_or((text, ""));
+    let data = problem
+        .match_indices(['{', '['])
+        .find_map(|(at, _)| serde_json::from_str::<Value>(problem.get(at..)?).ok());
+    json!({"code": code, "problem": problem, "data": data})
+}
+
 /// The code of a fault.
 pub(crate) fn code(outcome: Result<Value, Value>) -> String {
     let fault = outcome.unwrap_err();
@@ -274,7 +283,7 @@ impl Client {
             "{said:?}"
         );
         if result["isError"] == true {
-            Err(structured)
+            Err(fault(said))
         } else {
             Ok(structured)
         }

@@ -136,7 +136,7 @@ async fn a_watch_does_not_outlive_a_restart_of_the_box_and_says_what_to_do() {
     let fault = bed.call("qsys_poll_watch", watch).await.unwrap_err();
     assert_eq!(fault["code"], "NOT_FOUND");
     assert!(
-        fault["next_step"]
+        fault["problem"]
             .as_str()
             .unwrap()
             .contains("qsys_start_watch")

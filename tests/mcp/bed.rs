@@ -13,7 +13,7 @@ use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::service::Service;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinSet;
 
 use crate::fixture::{Fixture, Knobs};
@@ -136,11 +136,13 @@ impl Bed {
 
     /// A connection with the key of `role`; an unknown role sends none.
     pub(crate) fn client_as(&mut self, role: &str) -> Client {
-        let (ours, theirs) = tokio::io::duplex(256 << 10);
-        let peer = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9));
-        let front = Arc::clone(&self.front);
-        self.tasks
-            .spawn(front.serve_connection(theirs, peer, self.stop.clone()));
+        self.client_over(role, 256 << 10)
+    }
+
+    /// The same over a connection that takes this many bytes while nobody reads.
+    pub(crate) fn client_over(&mut self, role: &str, bytes: usize) -> Client {
+        let (ours, theirs) = tokio::io::duplex(bytes);
+        self.serve(theirs);
         Client {
             stream: ours,
             read: Vec::new(),
@@ -149,6 +151,17 @@ impl Bed {
             version: None,
             tape: Arc::default(),
         }
+    }
+
+    /// Serves a connection of any kind.
+    pub(crate) fn serve<S>(&mut self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let peer = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9));
+        let front = Arc::clone(&self.front);
+        self.tasks
+            .spawn(front.serve_connection(stream, peer, self.stop.clone()));
     }
 
     /// Whether the next part of the server that ends does so by a panic.
@@ -203,6 +216,13 @@ impl Response {
             self.json()["error"]["code"].as_i64().unwrap_or(0),
         )
     }
+}
+
+/// The code of a result that is a fault; it stands in front of its text.
+pub(crate) fn fault_code(result: &Value) -> &str {
+    assert_eq!(result["isError"], true, "{result}");
+    let text = result["content"][0]["text"].as_str().unwrap();
+    text.split_once(':').map_or(text, |(code, _)| code)
 }
 
 /// The metadata of a modern request.

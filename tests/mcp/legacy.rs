@@ -181,10 +181,7 @@ async fn wrong_arguments_are_a_protocol_error_before_2025_11_25() {
             .await
             .json();
         if is_result {
-            assert_eq!(
-                answer["result"]["structuredContent"]["code"],
-                "BAD_ARGUMENTS"
-            );
+            assert_eq!(crate::bed::fault_code(&answer["result"]), "BAD_ARGUMENTS");
         } else {
             assert_eq!(answer["error"]["code"], -32602, "{version}");
             assert_eq!(

@@ -16,6 +16,8 @@ mod completion;
 mod connection;
 mod fixture;
 mod front;
+mod hang_up;
+mod hostile;
 mod jobs;
 mod keys;
 mod legacy;

@@ -71,10 +71,7 @@ async fn a_question_is_a_result_and_the_answer_a_second_call() {
     let no = json!({"inputResponses": {"name": {"action": "decline"}}});
     let declined = call(&mut client, "asker_name", no).await.json();
     assert_eq!(declined["result"]["isError"], true);
-    assert_eq!(
-        declined["result"]["structuredContent"]["code"],
-        "NOT_ANSWERED"
-    );
+    assert_eq!(crate::bed::fault_code(&declined["result"]), "NOT_ANSWERED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,6 +252,18 @@ async fn a_yes_without_a_question_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_whole_number_written_otherwise_in_the_next_round_was_called_another_call() {
+    let (mut bed, service) = bed();
+    let mut client = bed.client();
+    let state = state_of_write(&mut client, json!({"what": 3.0})).await;
+    let mut more = confirm(&state);
+    more["arguments"] = json!({"what": 3});
+    let done = call(&mut client, "asker_write", more).await.json();
+    assert_eq!(done["result"]["isError"], false, "{done}");
+    assert_eq!(service.written.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_state_that_was_changed_moved_or_kept_too_long_is_refused() {
     let (mut bed, service) = bed();
     let mut client = bed.client();
@@ -322,7 +331,7 @@ async fn a_call_that_never_has_enough_comes_to_an_end() {
         more = json!({"inputResponses": {"again": accept(&json!({"more": "x"}))}, "requestState": state});
     };
     assert_eq!(rounds, 8);
-    assert_eq!(last["result"]["structuredContent"]["code"], "NOT_ANSWERED");
+    assert_eq!(crate::bed::fault_code(&last["result"]), "NOT_ANSWERED");
     let wrong = call(&mut client, "asker_nothing", json!({})).await;
     assert_eq!(wrong.code(), (200, -32603), "a question without questions");
 }
@@ -464,10 +473,7 @@ async fn an_older_client_that_answers_nothing_useful_is_told_so_in_the_end() {
     )
     .await;
     assert_eq!(asked.len(), 8, "rounds are bounded");
-    assert_eq!(
-        answer["result"]["structuredContent"]["code"],
-        "NOT_ANSWERED"
-    );
+    assert_eq!(crate::bed::fault_code(&answer["result"]), "NOT_ANSWERED");
     let (asked, answer) = converse(
         &mut bed,
         &mut client,
@@ -514,10 +520,7 @@ async fn a_session_whose_answers_drag_on_is_asked_no_more() {
         assert_eq!(sibling.post(&[], &reply.to_string()).await.status, 202);
     };
     assert_eq!(questions, 4, "and not as many as there are rounds");
-    assert_eq!(
-        answer["result"]["structuredContent"]["code"],
-        "NOT_ANSWERED"
-    );
+    assert_eq!(crate::bed::fault_code(&answer["result"]), "NOT_ANSWERED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -528,10 +531,7 @@ async fn nothing_of_the_modern_way_is_taken_from_an_older_client() {
     let params = json!({"name": "asker_write", "arguments": {},
         "inputResponses": {"confirm": accept(&json!({"ok": true}))}, "requestState": "x"});
     let answer = client.legacy("tools/call", params).await.json();
-    assert_eq!(
-        answer["result"]["structuredContent"]["code"],
-        "NOT_ANSWERED"
-    );
+    assert_eq!(crate::bed::fault_code(&answer["result"]), "NOT_ANSWERED");
     assert_eq!(service.written.load(Ordering::SeqCst), 0);
 }
 

@@ -102,7 +102,7 @@ async fn a_fault_of_the_tool_completes_and_a_fault_of_the_program_fails() {
     let id = begin(&mut client, "job_fail", json!({})).await;
     let task = stands(&mut client, &id, "completed").await;
     assert_eq!(task["result"]["isError"], true);
-    assert_eq!(task["result"]["structuredContent"]["code"], "NOT_FOUND");
+    assert_eq!(crate::bed::fault_code(&task["result"]), "NOT_FOUND");
     for (tool, code) in [
         ("job_endless", -32603),
         ("job_large", -32603),
@@ -245,13 +245,13 @@ async fn every_question_of_a_task_has_a_new_name_and_questions_come_to_an_end() 
         }
     };
     assert_eq!(seen.len(), 8);
-    assert_eq!(last["result"]["structuredContent"]["code"], "NOT_ANSWERED");
+    assert_eq!(crate::bed::fault_code(&last["result"]), "NOT_ANSWERED");
     let id = begin(&mut client, "job_confirm", json!({})).await;
     stands(&mut client, &id, "input_required").await;
     tokio::time::sleep(Duration::from_secs(601)).await;
     let mut client = bed.client();
     let task = stands(&mut client, &id, "completed").await;
-    assert_eq!(task["result"]["structuredContent"]["code"], "NOT_ANSWERED");
+    assert_eq!(crate::bed::fault_code(&task["result"]), "NOT_ANSWERED");
 }
 
 #[tokio::test(start_paused = true)]
@@ -351,7 +351,7 @@ async fn one_caller_has_so_many_tasks_and_no_more() {
         begin(&mut client, "job_confirm", json!({})).await;
     }
     let refused = call(&mut client, "job_confirm", json!({})).await;
-    assert_eq!(refused["structuredContent"]["code"], "BUSY");
+    assert_eq!(crate::bed::fault_code(&refused), "BUSY");
     let mut other = bed.client_as("engineer");
     begin(&mut other, "job_confirm", json!({})).await;
 }

@@ -91,7 +91,8 @@ async fn the_printed_configuration_is_good_once_the_address_is_filled_in() {
 async fn without_a_key_the_lan_is_not_served_and_the_way_to_a_key_is_shown() {
     let place = Place::new("address = \"127.0.0.1:9\"");
     let config = std::fs::read_to_string(place.config()).unwrap();
-    place.configure(&config.replace("127.0.0.1:0", "0.0.0.0:0"));
+    let lan = config.replace("127.0.0.1:0", "0.0.0.0:0");
+    place.configure(&lan.replace("[listen]", "[listen]\nplain = \"lan\""));
     let (code, said) = run(&["run", "--config", &place.config()]).await;
     assert_eq!(code, Some(1), "{said}");
     let way = format!("--data {}", place.data());

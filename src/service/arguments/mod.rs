@@ -1,5 +1,6 @@
 //! What is wrong with the arguments of a tool, told so that a model can mend them.
 
+mod read;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use self::read::read;
 use self::schema::{Schema, Type};
 
 use crate::limits::PROBLEMS_MAX;

@@ -39,7 +39,7 @@ pub(super) struct Head {
 impl Head {
     /// What every text begins with: whose answer this is, and whether to trust it.
     pub(super) fn words(&self) -> String {
-        format!("{}, link {}", self.core, self.link)
+        [&self.core, ", link ", self.link].concat()
     }
 }
 

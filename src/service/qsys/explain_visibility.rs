@@ -426,7 +426,7 @@ fn system(link: &LinkStatus, known: &MirrorStatus, reasons: &mut Vec<Reason>) {
         )),
         LinkState::Connecting | LinkState::Backoff => no_link(link, reasons),
     }
-    let engine = link.engine.as_ref().or(known.engine.as_ref());
+    let engine = link.engine.as_ref().or(known.engine.as_deref());
     if engine.is_some_and(|engine| engine.state == EngineState::Idle) {
         reasons.push(reason(
             "DESIGN_NOT_RUNNING",

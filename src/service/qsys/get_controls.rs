@@ -250,7 +250,7 @@ fn summary(head: &Head, rows: usize, refresh_failed: Option<&ToolFault>) -> Stri
     let failed = refresh_failed.map_or_else(String::new, |fault| {
         format!(" Values older than asked could not be read from the Core: {fault}")
     });
-    format!("{}: {}.{failed}", head.words(), count(rows, "control"))
+    [&head.words(), ": ", &count(rows, "control"), ".", &failed].concat()
 }
 
 fn line(row: &Row) -> String {
@@ -260,7 +260,7 @@ fn line(row: &Row) -> String {
         (true, Trust::Live, Some(age)) => format!(" (older than asked: {} old)", span(age)),
         (true, ..) => " (older than asked)".to_owned(),
     };
-    format!("{name} = {}{age}", row.reading.told())
+    [&name, " = ", &row.reading.told(), &age].concat()
 }
 
 /// Reads from the Core what is too old, a request per component, and puts it into the rows. Answers with the first fault.

@@ -140,14 +140,17 @@ struct SystemMute {
     reading: Shown,
 }
 
-impl From<EngineStatus> for Engine {
-    fn from(engine: EngineStatus) -> Self {
+impl From<&EngineStatus> for Engine {
+    fn from(engine: &EngineStatus) -> Self {
         Self {
             state: shown_text(engine.state.as_str()),
             platform: engine.platform.as_deref().map(shown_text),
             redundant: engine.is_redundant,
             emulator: engine.is_emulator,
-            status: engine.status.map(|status| shown_text(&status.string)),
+            status: engine
+                .status
+                .as_ref()
+                .map(|status| shown_text(&status.string)),
         }
     }
 }
@@ -179,7 +182,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
             meaning,
             quality: known.quality.into(),
             confirmed_ms: known.confirmed.map(millis),
-            engine: known.engine.map(Engine::from),
+            engine: known.engine.as_deref().map(Engine::from),
             components: known.components,
             controls: known.controls,
             refused: known.refused,

@@ -229,7 +229,8 @@ fn finish(core: &Core, gauges: &[Gauge], window: Duration, pace: Pace, lagged: b
         count(meters.len(), "meter"),
         window.as_secs_f64()
     );
-    let (lines, total) = (meters.iter().map(line).collect::<Vec<_>>(), meters.len());
+    let lines: Vec<_> = meters.iter().map(|row| line(row, window)).collect();
+    let total = meters.len();
     let structured = answer::whole(&Answer {
         head,
         window_ms: millis(window),
@@ -257,7 +258,10 @@ fn row(gauge: &Gauge) -> Row {
     }
 }
 
-fn line(row: &Row) -> String {
+/// Less of the window than this without a live value is not told in the text.
+const GAP_TOLD: Duration = Duration::from_millis(100);
+
+fn line(row: &Row, window: Duration) -> String {
     let name = path(row.component.as_deref(), &row.control);
     let last = row
         .last
@@ -266,5 +270,11 @@ fn line(row: &Row) -> String {
     let Some(statistics) = &row.statistics else {
         return format!("{name}: nothing live was seen; last {last}");
     };
-    format!("{name}: {}; last {last}", statistics.words())
+    let measured = Duration::from_millis(row.measured_ms);
+    let gap = if measured + GAP_TOLD < window {
+        format!("; live for {:.1} s of it only", measured.as_secs_f64())
+    } else {
+        String::new()
+    };
+    format!("{name}: {}{gap}; last {last}", statistics.words())
 }

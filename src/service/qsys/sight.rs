@@ -254,7 +254,7 @@ impl Sight {
     }
 
     /// The design that the facts belong to.
-    pub(super) fn engine(&self) -> Option<EngineStatus> {
+    pub(super) fn engine(&self) -> Option<Arc<EngineStatus>> {
         self.mirror.status().engine
     }
 

@@ -79,7 +79,7 @@ pub(super) fn is_same_name(a: &str, b: &str) -> bool {
 /// A number of things in words: `1 snapshot`, `2 snapshots`.
 pub(super) fn count(number: usize, thing: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
+    [&number.to_string(), " ", thing, plural].concat()
 }
 
 /// A span of time in the unit that suits it.
@@ -95,7 +95,7 @@ pub(super) fn span(millis: u64) -> String {
 /// `Component/control`, or a named control's bare name.
 pub(super) fn path(component: Option<&str>, control: &str) -> String {
     match component {
-        Some(component) => format!("{component}/{control}"),
+        Some(component) => [component, "/", control].concat(),
         None => control.to_owned(),
     }
 }

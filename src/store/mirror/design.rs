@@ -1,5 +1,7 @@
 //! One design takes the place of another: what the mirror does from the first word of it to the last.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use tokio::time::Instant;
 
@@ -60,7 +62,7 @@ impl Table {
                     engine.is_redundant,
                 )
         });
-        self.engine = Some(engine.clone());
+        self.engine = Some(Arc::new(engine.clone()));
         self.linked = Some(now);
         self.is_telling = true;
         self.room = Room::ToMake;

@@ -1,5 +1,7 @@
 //! The mirror as records: what the store lacks of it, and a mirror made of what the store has.
 
+use std::sync::Arc;
+
 use compact_str::CompactString;
 use sled::Batch;
 use tokio::time::Instant;
@@ -312,7 +314,7 @@ impl Restoring {
 
     fn design(&mut self, value: &[u8]) -> Result<bool, CodecError> {
         let record: DesignRecord<'_> = codec::decode(value)?;
-        self.table.engine = Some(EngineStatus {
+        self.table.engine = Some(Arc::new(EngineStatus {
             platform: record.platform.map(str::to_owned),
             state: EngineState::Active,
             design_name: record.name.to_owned(),
@@ -320,7 +322,7 @@ impl Restoring {
             is_redundant: record.is_redundant,
             is_emulator: record.is_emulator,
             status: None,
-        });
+        }));
         Ok(true)
     }
 

@@ -74,7 +74,7 @@ pub(super) struct Table {
     rates_since: Instant,
     pub(super) owed: Owed,
     epoch: Instant,
-    pub(super) engine: Option<EngineStatus>,
+    pub(super) engine: Option<Arc<EngineStatus>>,
     /// A design is being told.
     pub(super) is_telling: bool,
     /// The design being told replaces another one, whose state is void.

@@ -104,7 +104,7 @@ async fn a_restart_serves_the_last_known_state_as_stale() {
         (facts.kind.as_str(), facts.controls, facts.properties.len()),
         ("gain", 3, 1)
     );
-    assert_eq!(mirror.status().engine, Some(engine("a")));
+    assert_eq!(mirror.status().engine, Some(engine("a").into()));
     assert_eq!(
         (status(&store).counters.starts, status(&store).quarantined),
         (2, None)
@@ -128,7 +128,7 @@ async fn the_same_design_confirms_what_was_restored_and_another_one_drops_it() {
     assert!(!before.exists());
     drop((store, mirrors));
     let Opened { mirrors, .. } = open(dir.path());
-    assert_eq!(mirrors[0].status().engine, Some(engine("b")));
+    assert_eq!(mirrors[0].status().engine, Some(engine("b").into()));
     assert_eq!(
         reading(&mirrors[0], "Gain 1", "gain", Instant::now()).value,
         Some(1.5)

@@ -2,6 +2,7 @@
 meanwhile."""
 
 import asyncio
+import logging
 from functools import partial
 
 from mcp import Client, MCPError
@@ -26,6 +27,12 @@ from work import (
 )
 
 SSE_URL = URL.removesuffix("/mcp") + "/sse"
+
+# A client that leaves ends its session; one that a restart has ended already answers 404 to that too, as the specification has it, and
+# the client warns. Any other warning is shown.
+logging.getLogger("mcp.client.streamable_http").addFilter(
+    lambda record: record.getMessage() != "Session termination failed: 404"
+)
 
 
 async def run(mode, revision):

@@ -68,6 +68,9 @@ export async function work(client) {
   check(tools.some((tool) => tool.name === 'qsys_set_controls'), 'qsys_set_controls is not listed');
   await untilLive(client);
   const { components: [{ component }] } = await call(client, 'qsys_list_components', { type: 'gain' });
+  // The client has the output schemas by now, and holds every result against them.
+  const wrong = await client.callTool({ name: 'qsys_get_component', arguments: { component: 'No such thing' } });
+  check(wrong.isError && /NOT_FOUND/.test(wrong.content[0].text), 'a mistake did not come back as one that can be mended');
   const before = await read(client, component);
   const target = Math.abs(before + 12) > 1 ? -12 : -18;
   check((await write(client, component, target)) === target, `not read back as ${target}`);

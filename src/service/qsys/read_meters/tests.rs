@@ -128,6 +128,20 @@ async fn time_without_a_live_value_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_window_in_which_the_link_broke_was_told_as_read_from_end_to_end() {
+    let bed = bed();
+    let whole = bed.text(TOOL, json!({ "meters": [meter()] })).await;
+    assert!(!whole.contains("only"), "{whole}");
+    let script = async {
+        sleep(Duration::from_millis(1_500)).await;
+        bed.mirror_stale();
+    };
+    let arguments = json!({ "meters": [meter()], "window_s": 5 });
+    let (text, ()) = tokio::join!(bed.text(TOOL, arguments), script);
+    assert!(text.contains("live for 1.0 s of it only"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_meter_that_another_design_lacks_is_measured_until_then() {
     let bed = bed();
     let script = async {

@@ -178,7 +178,7 @@ fn design(core: &Core) -> Result<Box<RawValue>, ToolFault> {
         head: core.head(),
         quality: known.quality.into(),
         confirmed_ms: known.confirmed.map(millis),
-        engine: known.engine.map(Engine::from),
+        engine: known.engine.as_deref().map(Engine::from),
         components: known.components,
         controls: known.controls,
         refused: known.refused,
