@@ -27,6 +27,7 @@
 //! | [`config`], [`telemetry`], [`tls`] | the checked configuration; the log; the certificate that clients see |
 //! | [`link`] | one connection to a Core, its breaker, its change groups |
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
+//! | [`audit`] | who did what: the trail in memory and, hash-chained, on disk |
 //! | `safety` | who may write what |
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
@@ -42,6 +43,7 @@
 //! | supervisor (`app`) | the join set, phase deadlines | signals, any task's end | all parts are joined |
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
+//! | audit keeper | the segments of the audit trail | lines to write, stop | stop and the last line is synced |
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
@@ -53,6 +55,7 @@
 //! restart.
 
 pub mod app;
+pub mod audit;
 pub mod base;
 pub mod config;
 /// Documentation for those who install and use rackhand; the running service shows it at `/help`.

@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
-use rackhand::app::{self, certificate, demo, keys, simcore, stdio, trust};
+use rackhand::app::{self, audit, certificate, demo, keys, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
-use rackhand::config::{self, Config, DEFAULT_TOML};
+use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat};
 use rackhand::guard::{Network, NewKey, Role};
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
@@ -92,6 +92,19 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Check and print the record of who did what
+    Audit {
+        /// Folder with the data; the one of a default installation otherwise
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/var/lib/rackhand",
+            global = true
+        )]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// What concerns the Core itself
     Core {
@@ -266,6 +279,18 @@ enum TokenCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Say whether any line was changed or removed; the exit code is 1 if so
+    Verify,
+    /// Print the lines as they stand on disk, one JSON object each
+    Export {
+        /// From this moment on: 2026-11-21, 2026-11-21T18:55Z, or 90m, 12h, 7d ago
+        #[arg(long, value_name = "MOMENT", value_parser = audit::moment)]
+        since: Option<UnixMillis>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum CoreCommand {
     /// Accept a Core's certificate after it changed
     Trust {
@@ -327,7 +352,7 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => {
-            logging::start("info")?;
+            logging::start("info", LogFormat::Text)?;
             let options = demo::DemoOptions {
                 listen: arguments.listen,
                 key: arguments.key,
@@ -337,7 +362,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(demo::run(options, print))?;
         }
         Command::Simcore(arguments) => {
-            logging::start("info")?;
+            logging::start("info", LogFormat::Text)?;
             block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
@@ -347,7 +372,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             if let Some(data) = arguments.data {
                 config.store.path = data;
             }
-            logging::start(&config.log.level)?;
+            logging::start(&config.log.level, config.log.format)?;
             block_on(app::run(config))?;
         }
         Command::Stdio(arguments) => return on_pipes(arguments),
@@ -400,6 +425,18 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             data,
             command: TokenCommand::RotateSecret,
         } => print(&keys::rotate_secret(&data)?),
+        Command::Audit { data, command } => match command {
+            AuditCommand::Verify => {
+                let report = audit::verify(&data)?;
+                print(&report.to_string());
+                if !report.is_whole() {
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+            AuditCommand::Export { since } => {
+                audit::export(&data, since, std::io::stdout().lock())?;
+            }
+        },
         Command::Core {
             command:
                 CoreCommand::Trust {
@@ -429,7 +466,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 /// `rackhand stdio`: standard output belongs to the protocol from here on.
 fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
     if let Some(url) = arguments.url {
-        logging::start(arguments.log.as_deref().unwrap_or("warn"))?;
+        logging::start(arguments.log.as_deref().unwrap_or("warn"), LogFormat::Text)?;
         let key = match arguments.key_file {
             Some(file) => Some(stdio::key_in(&file)?),
             // An empty variable is none.
@@ -450,7 +487,8 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
         if let Some(data) = arguments.data {
             config.store.path = data;
         }
-        logging::start(arguments.log.as_deref().unwrap_or(&config.log.level))?;
+        let level = arguments.log.as_deref().unwrap_or(&config.log.level);
+        logging::start(level, config.log.format)?;
         block_on(stdio::serve(config, arguments.role))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins every task, and stops them in order. It alone knows all modules.
 
+pub mod audit;
 pub mod certificate;
 pub mod clients;
 pub mod demo;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::audit::Audit;
 use crate::base::file;
 use crate::base::shutdown::Stop;
 use crate::config::{Config, Problems};
@@ -33,6 +35,7 @@ use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
+use crate::service::system::SystemService;
 use crate::store::{Store, StoreStatus};
 use crate::tls::Certificates;
 
@@ -217,6 +220,10 @@ impl Running {
             .store
             .spawn(opened.store.run(parts.stop_store.clone()));
 
+        let (audit, keeper) = Audit::new(&config.audit, &config.store.path);
+        parts.store.spawn(keeper.run(parts.stop_store.clone()));
+        audit::started(&audit, config);
+
         let mut cores = Vec::new();
         for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
             let link_config = secrets::link_config(core, config, &identity)?;
@@ -234,15 +241,19 @@ impl Running {
             &cores,
             Arc::clone(&policy),
             store_status.clone(),
+            audit.clone(),
             stop.clone(),
         ));
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let services: [Arc<dyn Service>; 1] = [qsys];
-        let server = Arc::new(Server::new(&services, server_info())?);
         let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
+        let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
+        let services: [Arc<dyn Service>; 2] = [qsys, system];
+        let server = Server::new(&services, server_info())?.with_audit(audit.clone());
+        let server = Arc::new(server);
+        guard.set_witness(Arc::new(audit::Ears(audit)));
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
@@ -257,7 +268,8 @@ impl Running {
             config.listen.names.iter().cloned().chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::clone(&server), guard, health, origins, limits);
+        let front = Front::new(Arc::clone(&server), guard, health, origins, limits)
+            .with_request_log(config.log.requests);
         Ok(Self {
             server,
             front: Arc::new(front),

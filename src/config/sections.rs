@@ -9,9 +9,10 @@ use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
 use super::{
-    AUTH_VARIABLE, AccessConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule, Config,
-    CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig, SafetyRules,
-    StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport, Trust,
+    AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
+    Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
+    LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport,
+    Trust,
 };
 use crate::base::secret::Secret;
 use crate::limits::{
@@ -27,7 +28,8 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         _ => Table::new(),
     };
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
-    let (safety, store, log) = (section("safety"), section("store"), section("log"));
+    let (safety, store) = (section("safety"), section("store"));
+    let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
     Config {
         access: read_access(Section::new("access", access, problems)),
@@ -38,9 +40,8 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         breaker: read_breaker(Section::new("breaker", breaker, problems)),
         safety: read_safety(safety, problems),
         store: read_store(Section::new("store", store, problems)),
-        log: LogConfig {
-            level: Section::new("log", log, problems).text("level"),
-        },
+        audit: read_audit(Section::new("audit", audit, problems)),
+        log: read_log(Section::new("log", log, problems)),
     }
 }
 
@@ -393,4 +394,47 @@ fn read_store(mut section: Section<'_>) -> StoreConfig {
         section.fault("path", "write a folder, such as \"/var/lib/rackhand\"");
     }
     StoreConfig { path: path.into() }
+}
+
+fn read_audit(mut section: Section<'_>) -> AuditConfig {
+    let bytes_max = section.whole("bytes-max-mib", 1..=4_096) << 20;
+    let age_max = Duration::from_hours(section.whole("days-max", 1..=36_500) * 24);
+    let syslog = optional(section.text("syslog")).and_then(|text| {
+        let target = text.parse().ok();
+        if target.is_none() {
+            let message = format!(
+                "\"{text}\" is none of \"udp://HOST:PORT\", \"tcp://HOST:PORT\", \"unix:/dev/log\""
+            );
+            section.fault("syslog", message);
+        }
+        target
+    });
+    AuditConfig {
+        required: section.flag("required"),
+        bytes_max,
+        age_max,
+        clock_file: optional(section.text("clock-file")).map(PathBuf::from),
+        syslog,
+        journald: optional(section.text("journald")).map(PathBuf::from),
+    }
+}
+
+fn read_log(mut section: Section<'_>) -> LogConfig {
+    let word = section.text("format");
+    let format = match word.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => {
+            section.fault(
+                "format",
+                format!("\"{word}\" is none of \"text\", \"json\""),
+            );
+            LogFormat::Text
+        }
+    };
+    LogConfig {
+        level: section.text("level"),
+        format,
+        requests: section.flag("requests"),
+    }
 }

@@ -5,7 +5,7 @@ mod bearer;
 mod tests;
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::header::HeaderMap;
@@ -22,6 +22,7 @@ use super::refusal::Refusal;
 use super::table::{Changes, Table};
 use super::throttle::Throttle;
 use super::ticket::{TicketFault, Tickets};
+use super::witness::Witness;
 use super::{Caller, CredentialId, token};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
@@ -69,6 +70,8 @@ pub struct Guard {
     pub(super) time: HighTime,
     /// Told when a key may have ended.
     changes: watch::Sender<()>,
+    /// Hears of changes of keys.
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 impl Guard {
@@ -109,6 +112,7 @@ impl Guard {
             open: Open::default(),
             time: HighTime::default(),
             changes: watch::Sender::default(),
+            witness: OnceLock::new(),
         }
     }
 
@@ -134,6 +138,11 @@ impl Guard {
     #[must_use]
     pub fn with_time(self, time: HighTime) -> Self {
         Self { time, ..self }
+    }
+
+    /// From now on `witness` hears of changes of keys. The first one stays.
+    pub fn set_witness(&self, witness: Arc<dyn Witness>) {
+        let _first_stays = self.witness.set(witness);
     }
 
     /// Whether any key exists.
@@ -282,6 +291,9 @@ impl Guard {
             ?gone,
             "the keys were read again"
         );
+        if let Some(witness) = self.witness.get() {
+            witness.keys_changed(&added, &changed, &gone);
+        }
         *self.table.write() = table;
         self.changes.send_replace(());
         Ok(!is_same)

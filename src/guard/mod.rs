@@ -16,6 +16,8 @@ mod throttle;
 mod ticket;
 pub mod token;
 
+mod witness;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ pub use open::Open;
 pub use reach::Reach;
 pub use refusal::Refusal;
 pub use ticket::{TICKET_LIFE, TicketFault};
+pub use witness::Witness;
 
 /// What a right covers. A credential has a set of these; a tool asks for one.
 #[derive(

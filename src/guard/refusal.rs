@@ -61,3 +61,23 @@ pub enum Refusal {
         retry_after: Duration,
     },
 }
+
+impl Refusal {
+    /// The reason as a word, for the record.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoKeys => "NO_KEYS",
+            Self::Missing => "NO_CREDENTIAL",
+            Self::Unreadable => "UNREADABLE_CREDENTIAL",
+            Self::Damaged => "DAMAGED_KEY",
+            Self::Unknown => "UNKNOWN_KEY",
+            Self::Expired => "EXPIRED_KEY",
+            Self::Elsewhere => "KEY_FROM_ELSEWHERE",
+            Self::KeyInUrl => "KEY_IN_URL",
+            Self::Ticket => "BAD_TICKET",
+            Self::Token(fault) => fault.word(),
+            Self::Throttled { .. } => "THROTTLED",
+        }
+    }
+}

@@ -19,6 +19,8 @@ mod socket;
 mod sse;
 mod stream;
 mod ticket;
+mod trail;
+mod visit;
 mod websocket;
 
 use std::fmt;
@@ -46,7 +48,9 @@ use self::reply::Refused;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
+use self::visit::Visit;
 use crate::base::shutdown::Stop;
+use crate::base::trace::{Trace, Traces};
 use crate::guard::token::TokenFault;
 use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
@@ -113,6 +117,11 @@ pub struct Front {
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
+    /// Makes ids of requests.
+    traces: Traces,
+    /// Whether each request gets a line in the log.
+    logs_requests: bool,
+    exports: trail::Count,
     multiplexed: multiplexed::Count,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
@@ -165,6 +174,9 @@ impl Front {
             bodies: Room::default(),
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
+            traces: Traces::default(),
+            logs_requests: false,
+            exports: trail::Count::default(),
             multiplexed: multiplexed::Count::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
@@ -175,6 +187,13 @@ impl Front {
     #[must_use]
     pub const fn guard(&self) -> &Arc<Guard> {
         &self.guard
+    }
+
+    /// The same surface, with a line in the log for each request if `logs` says so.
+    #[must_use]
+    pub fn with_request_log(mut self, logs: bool) -> Self {
+        self.logs_requests = logs;
+        self
     }
 
     /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
@@ -301,12 +320,25 @@ impl Front {
     }
 
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let mut visit = Visit::begin(self, &request, peer);
+        let mut response = self.check_and_answer(request, peer, &mut visit).await;
+        visit.end(&mut response);
+        response
+    }
+
+    async fn check_and_answer(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        visit: &mut Visit,
+    ) -> Response<Body> {
         let route = Route::of(request.uri().path());
         match self
             .origins
             .check(request.version(), request.uri(), request.headers())
         {
             Err(fault) => {
+                visit.refused(self, None, "ORIGIN");
                 let mut response =
                     refuse(route, request.headers(), fault.status(), &fault.to_string());
                 // Whoever is mistaken about the host may be mistaken about where his request ends.
@@ -315,13 +347,13 @@ impl Front {
                 }
                 response
             }
-            Ok(None) => self.admit_and_answer(route, request, peer).await,
+            Ok(None) => self.admit_and_answer(route, request, peer, visit).await,
             Ok(Some(origin)) => {
                 let origin: HeaderValue = origin.clone();
                 let mut response = if request.method() == Method::OPTIONS {
                     reply::preflight()
                 } else {
-                    self.admit_and_answer(route, request, peer).await
+                    self.admit_and_answer(route, request, peer, visit).await
                 };
                 reply::allow_origin(&mut response, origin);
                 response
@@ -334,6 +366,7 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         peer: IpAddr,
+        visit: &mut Visit,
     ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
@@ -360,15 +393,24 @@ impl Front {
                 let refused = turn_away(route, headers, &refusal);
                 let may_ping = matches!(refusal, Refusal::Missing | Refusal::NoKeys)
                     && self.guard.answers_ping();
-                if may_ping && route == Route::Mcp && request.method() == Method::POST {
-                    return open::ping(self, request).await.unwrap_or(refused);
+                if may_ping
+                    && route == Route::Mcp
+                    && request.method() == Method::POST
+                    && let Some(pong) = open::ping(self, request).await
+                {
+                    return pong;
                 }
+                visit.refused(self, None, refusal.word());
                 return refused;
             }
-            Some((Some(scope), Ok(caller))) if !caller.scopes.has(scope) => {
-                return lacks_scope(route, headers, scope);
+            Some((scope, Ok(caller))) => {
+                visit.admitted(self, &caller);
+                if let Some(scope) = scope.filter(|scope| !caller.scopes.has(*scope)) {
+                    visit.refused(self, Some(scope.as_str()), "FORBIDDEN");
+                    return lacks_scope(route, headers, scope);
+                }
+                Some(caller)
             }
-            Some((_, Ok(caller))) => Some(caller),
         };
         if let Some(caller) = &caller
             && let Some(message) = wrong_kind(route, caller)
@@ -378,7 +420,7 @@ impl Front {
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
-        self.handle(route, request, caller).await
+        self.handle(route, request, caller, visit.trace()).await
     }
 
     async fn handle(
@@ -386,10 +428,11 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         caller: Option<Caller>,
+        trace: &Trace,
     ) -> Response<Body> {
         match (route, caller) {
             (route, Some(caller)) if route.is_mcp() => {
-                endpoint::answer(self, route, request, &caller).await
+                endpoint::answer(self, route, request, &caller, trace).await
             }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {
@@ -401,6 +444,7 @@ impl Front {
                 auth::answer(self, route, request, &caller).await
             }
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
+            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::NoOauth, _) => reply::text(
                 404,
@@ -414,6 +458,7 @@ impl Front {
                 | Route::Messages
                 | Route::WebSocket
                 | Route::StatusPage
+                | Route::AuditLines
                 | Route::Help
                 | Route::Token
                 | Route::Refresh

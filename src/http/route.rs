@@ -33,6 +33,8 @@ pub enum Route {
     Ticket,
     /// `/ca.pem`: the box's own certificate authority.
     Authority,
+    /// `/audit.jsonl`: the audit trail as it stands on disk.
+    AuditLines,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -58,7 +60,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -72,6 +74,7 @@ impl Route {
         Self::Refresh,
         Self::Ticket,
         Self::Authority,
+        Self::AuditLines,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -93,6 +96,7 @@ impl Route {
             "/auth/refresh" => Self::Refresh,
             "/auth/ticket" => Self::Ticket,
             "/ca.pem" => Self::Authority,
+            "/audit.jsonl" => Self::AuditLines,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -105,6 +109,7 @@ impl Route {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::AuditLines => Access::KeyWith(Scope::Admin),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
@@ -133,7 +138,7 @@ impl Route {
         match self {
             Self::Mcp => "POST, GET, DELETE",
             Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
-            Self::Sse | Self::WebSocket => "GET",
+            Self::Sse | Self::WebSocket | Self::AuditLines => "GET",
             Self::Live
             | Self::Ready
             | Self::Health

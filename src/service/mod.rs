@@ -6,9 +6,12 @@ mod catalogue;
 pub mod fault;
 pub mod qsys;
 pub mod registry;
+mod schema;
+pub mod system;
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use futures_util::future::{self, BoxFuture};
 use serde_json::Value;
 
@@ -73,6 +76,12 @@ pub trait Service: Send + Sync {
 
     /// Carries out a call of one of [`Service::tools`] or [`Service::older_names`].
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>>;
+
+    /// The device that a call of one of these tools is meant for, for the record: the Core that it names, or that answers when none is.
+    fn target(&self, arguments: &Value) -> Option<CompactString> {
+        let _ = arguments;
+        None
+    }
 
     /// Its prompts, in the order in which they are listed.
     fn prompts(&self) -> &[Prompt] {

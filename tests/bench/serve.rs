@@ -201,6 +201,7 @@ impl Handler for Bare {
             routing: Some(routing),
             caller: &self.caller,
             accepts_events: true,
+            trace: None,
         };
         match self.server.post(post).await.body {
             ReplyBody::Json(body) => Ok(body.into()),

@@ -114,6 +114,7 @@ pub(crate) async fn post(
         routing,
         caller: &caller,
         accepts_events: true,
+        trace: None,
     };
     server.post(post).await
 }

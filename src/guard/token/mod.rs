@@ -61,6 +61,19 @@ pub enum TokenFault {
 }
 
 impl TokenFault {
+    /// The reason as a word, for the record.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "UNREADABLE_TOKEN",
+            Self::Algorithm => "TOKEN_ALGORITHM",
+            Self::Foreign => "FOREIGN_TOKEN",
+            Self::Expired => "EXPIRED_TOKEN",
+            Self::Early => "EARLY_TOKEN",
+            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
+            Self::KeyEnded => "TOKEN_OF_ENDED_KEY",
+        }
+    }
+
     /// Whether whoever sends it may be guessing. What was once a good token is no guess.
     pub(super) const fn is_guess(self) -> bool {
         match self {

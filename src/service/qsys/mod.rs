@@ -35,6 +35,7 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
@@ -255,6 +256,12 @@ impl Service for QsysService {
 
     fn older_names(&self) -> &[Tool] {
         &self.older_names
+    }
+
+    fn target(&self, arguments: &Value) -> Option<CompactString> {
+        let name = arguments.get("core").and_then(Value::as_str);
+        let core = self.systems.core(name, &Reach::everything());
+        core.map(|core| core.name.as_str().into())
     }
 
     fn prompts(&self) -> &[Prompt] {
