@@ -526,11 +526,35 @@ pub const TOKEN_CHAIN_MAX_SECS: u64 = 30 * 24 * 3_600;
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
-/// Patterns of components of one key. More are refused when it is made, and a key file with more lets that key reach nothing.
+/// Patterns of components of one key. More are refused when it is made; a key of a file that has more is left out.
 pub const REACH_PATTERNS_MAX: usize = 32;
 
 /// Longest pattern of components of a key, characters: longer than any name that one person types. A longer one is refused.
 pub const REACH_PATTERN_MAX_CHARS: usize = 128;
+
+/// Networks of one key. More are refused when it is made.
+pub const KEY_NETWORKS_MAX: usize = 16;
+
+/// Shortest key that comes from the environment or from a systemd credential, characters. A shorter one can be guessed and is refused.
+pub const GIVEN_KEY_MIN_CHARS: usize = 16;
+
+/// Keys that come from the environment and from systemd credentials together. More are a fault of the configuration.
+pub const GIVEN_KEYS_MAX: usize = 64;
+
+/// Tools that the configuration may open to anybody.
+pub const ANONYMOUS_TOOLS_MAX: usize = 16;
+
+/// Longest body that is read of somebody who was not let in, bytes: room for a `ping`.
+pub const PING_MAX_BYTES: usize = 256;
+
+/// Seconds for which a one-use ticket is good.
+pub const TICKET_LIFE_SECS: u64 = 60;
+
+/// Tickets that are out at the same moment. One more is refused as busy.
+pub const TICKETS_MAX: usize = 256;
+
+/// Of these, tickets made with one key. One more is refused as busy.
+pub const TICKETS_PER_CREDENTIAL_MAX: usize = 16;
 
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
@@ -621,6 +645,9 @@ const STATE_BYTES: usize = 32;
 /// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
 const TOKEN_ENDS_BYTES: usize = 128 << 10;
 
+/// Memory of one ticket, bytes: its hash, its end, and whom it lets in.
+const TICKET_BYTES: usize = 256;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -651,7 +678,8 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + 2 * AUDIT_LOOKS_KEPT * AUDIT_LOOK_BYTES
     + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
     + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
-    + TOKEN_ENDS_BYTES;
+    + TOKEN_ENDS_BYTES
+    + TICKETS_MAX * TICKET_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
 pub const MEMORY_BUDGET_BYTES: usize = 224 << 20;

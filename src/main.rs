@@ -12,10 +12,8 @@ use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::{self, audit, certificate, demo, keys, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
-use rackhand::config::{
-    Config, DEFAULT_TOML, ENVIRONMENT_PREFIX, LogFormat, TOKEN_SECRET_VARIABLE,
-};
-use rackhand::guard::Role;
+use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat};
+use rackhand::guard::{Network, NewKey, Role};
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
 
@@ -245,9 +243,27 @@ enum KeyCommand {
         /// guest, viewer, operator, engineer or admin
         #[arg(long, default_value = "viewer")]
         role: Role,
+        /// The last day on which it works, such as 2027-01-31; for ever otherwise
+        #[arg(long, value_name = "DATE", value_parser = keys::last_day)]
+        expires: Option<UnixMillis>,
+        /// Components and named controls that it reaches, with * and ?; everything otherwise
+        #[arg(long, value_name = "PATTERN", num_args = 1..)]
+        components: Vec<String>,
+        /// Networks from which it may be used, such as 192.168.5.0/24; from everywhere otherwise
+        #[arg(long, value_name = "NETWORK", num_args = 1..)]
+        network: Vec<Network>,
     },
-    /// List keys by name, role and prefix
+    /// List keys: name, role, end, reach, networks, when made; never the keys
     List,
+    /// Make a new key with the rights of another, which goes on for some days
+    Rotate {
+        /// The key's name, which the new one takes over
+        #[arg(long)]
+        name: String,
+        /// Days for which the old key still works; 0 ends it at once
+        #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = value_parser!(u16).range(0..=365))]
+        keep_days: u16,
+    },
     /// Revoke a key by its name
     Revoke {
         /// The key's name
@@ -386,7 +402,22 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::PrintConfig => print(DEFAULT_TOML.trim_end()),
         Command::Key { data, command } => print(&match command {
-            KeyCommand::New { name, role } => keys::new(&data, &name, role)?,
+            KeyCommand::New {
+                name,
+                role,
+                expires,
+                components,
+                network,
+            } => keys::new(
+                &data,
+                &NewKey {
+                    expires,
+                    components,
+                    networks: network,
+                    ..NewKey::new(&name, role)
+                },
+            )?,
+            KeyCommand::Rotate { name, keep_days } => keys::rotate(&data, &name, keep_days)?,
             KeyCommand::List => keys::list(&data)?,
             KeyCommand::Revoke { name } => keys::revoke(&data, &name)?,
         }),
@@ -476,10 +507,7 @@ fn checked(file: &Path) -> Option<Config> {
         }
     };
     let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| {
-            name.starts_with(ENVIRONMENT_PREFIX) && name != KEY_VARIABLE
-                || name == TOKEN_SECRET_VARIABLE
-        })
+        .filter(|(name, _)| config::is_variable(name) && name != KEY_VARIABLE)
         .collect();
     let (config, mut problems) = Config::read(&text, &environment);
     app::check(&config, &mut problems);

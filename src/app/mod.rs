@@ -79,6 +79,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
     let (guard, fault) = Guard::over(keys::key_file(&data));
+    let guard = guard
+        .with_keys(keys::given(&config)?)
+        .with_open(keys::open(&config)?)
+        .with_time(keys::time(&data));
     let address = config.listen.address;
     let mut secure = config.listen.tls.clone();
     if let Some(fault) = fault {
@@ -172,6 +176,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
+    running.read_keys_on_hangup()?;
     tracing::info!("Serving MCP on {}", endpoint("http", address));
     if let Some((listener, certificates)) = secure {
         let address = listener.local_addr()?;
@@ -243,11 +248,11 @@ impl Running {
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let system = Arc::new(SystemService::new(audit.clone()));
+        let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
+        let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
-        let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
         guard.set_witness(Arc::new(audit::Ears(audit)));
         parts
             .http
@@ -292,6 +297,32 @@ impl Running {
         self.parts
             .http
             .spawn(front.serve(listener, self.parts.stop_http.clone()));
+    }
+
+    /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let this process hear the signal.
+    pub fn read_keys_on_hangup(&mut self) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let guard = Arc::clone(self.front.guard());
+        let stop = self.parts.stop_http.clone();
+        self.parts.http.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return "reader of keys",
+                    _ = hangup.recv() => {}
+                }
+                let guard = Arc::clone(&guard);
+                let read = tokio::task::spawn_blocking(move || guard.read_again()).await;
+                if let Ok(Err(error)) = read {
+                    tracing::error!(%error, "the key file cannot be read, the keys known before stay in force");
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.
@@ -393,6 +424,9 @@ fn policy(config: &Config) -> Result<Policy, Problems> {
 pub fn check(config: &Config, problems: &mut Problems) {
     if let Err(faults) = policy(config) {
         problems.extend(faults);
+    }
+    for faults in [keys::given(config).err(), keys::open(config).err()] {
+        problems.extend(faults.unwrap_or_default());
     }
     certificate::check(config, problems);
     for (index, core) in config.cores.iter().enumerate() {

@@ -22,6 +22,21 @@ impl UnixMillis {
         Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// The end of a day that is written `2027-01-31`, in UTC: the first moment that is no longer of it.
+    #[must_use]
+    pub fn end_of_day(date: &str) -> Option<Self> {
+        let begin = Self::from_iso(date).filter(|_| !date.contains('T'))?;
+        Some(Self(begin.0 + 86_400_000))
+    }
+
+    /// The day that ends with this moment, or that it lies in: `2027-01-31`.
+    #[must_use]
+    pub fn last_day(self) -> String {
+        let mut day = Self(self.0.saturating_sub(1)).to_iso();
+        day.truncate(10);
+        day
+    }
+
     /// `2012-05-14T16:57:21.123Z`
     #[must_use]
     pub fn to_iso_millis(self) -> String {
@@ -108,6 +123,39 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_day_ends_where_the_next_one_begins_and_what_is_no_day_is_none() {
+        for (date, next) in [
+            ("2027-01-31", "2027-02-01T00:00:00Z"),
+            ("2024-02-28", "2024-02-29T00:00:00Z"),
+            ("2024-02-29", "2024-03-01T00:00:00Z"),
+            ("1970-01-01", "1970-01-02T00:00:00Z"),
+            ("2099-12-31", "2100-01-01T00:00:00Z"),
+        ] {
+            let end = UnixMillis::end_of_day(date).unwrap();
+            assert_eq!(
+                (end.to_iso().as_str(), end.last_day().as_str()),
+                (next, date)
+            );
+        }
+        for none in [
+            "",
+            "2027",
+            "2027-02-29",
+            "2027-04-31",
+            "2027-13-01",
+            "2027-00-10",
+            "2027-1-31",
+            "27-01-31",
+            "2027-01-31T00:00",
+            "+027-01-31",
+            "1969-12-31",
+            "soon",
+        ] {
+            assert_eq!(UnixMillis::end_of_day(none), None, "{none}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_they_are_written_and_nothing_else_is() {

@@ -28,11 +28,37 @@ pub const ENVIRONMENT_PREFIX: &str = "RACKHAND_";
 /// The environment name of a secret that signs tokens.
 pub const TOKEN_SECRET_VARIABLE: &str = "MCP_JWT_SECRET";
 
+/// The environment name of keys, with commas between them.
+pub const KEYS_VARIABLE: &str = "MCP_API_KEYS";
+
+/// The environment name by which other servers switch authentication off. This one does not.
+pub const AUTH_VARIABLE: &str = "MCP_AUTH_ENABLED";
+
+/// Where systemd tells the folder of the credentials of a service.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// The credential with keys.
+pub const KEYS_CREDENTIAL: &str = "rackhand-keys";
+
+/// Whether a variable of the environment is one for the configuration.
+#[must_use]
+pub fn is_variable(name: &str) -> bool {
+    let others = [
+        TOKEN_SECRET_VARIABLE,
+        KEYS_VARIABLE,
+        AUTH_VARIABLE,
+        CREDENTIALS_VARIABLE,
+    ];
+    name.starts_with(ENVIRONMENT_PREFIX) || others.contains(&name)
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: ListenConfig,
+    /// Who comes in without a key, and keys that come with the start.
+    pub access: AccessConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
     /// The Q-SYS systems, at least one.
@@ -64,6 +90,19 @@ pub struct ListenConfig {
     pub allowed_origins: Vec<String>,
     /// Connections at once.
     pub connections_max: usize,
+}
+
+/// Section `[access]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessConfig {
+    /// What anybody may call; `ping` is MCP's.
+    pub anonymous_tools: Vec<String>,
+    /// What programs on this machine are let in as; none is not at all.
+    pub loopback_role: Option<String>,
+    /// Keys, from the environment alone.
+    pub keys: Option<Secret>,
+    /// The credential of systemd that has keys, where there is one.
+    pub keys_credential: Option<PathBuf>,
 }
 
 /// Section `[tokens]`.
@@ -306,6 +345,7 @@ impl Config {
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
         let mut config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        sections::read_given(&mut config.access, environment, &mut problems);
         if let Some(text) = environment.get(TOKEN_SECRET_VARIABLE) {
             config.tokens.secret = sections::read_token_secret(text, &mut problems);
         }

@@ -1,5 +1,6 @@
 //! Each section of the merged table, read into its type; faults are noted and reading goes on.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +9,15 @@ use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
 use super::{
-    AuditConfig, BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig,
-    LogConfig, LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig,
-    Transport, Trust,
+    AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
+    Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
+    LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport,
+    Trust,
 };
 use crate::base::secret::Secret;
 use crate::limits::{
-    CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX, TOKEN_CHAIN_MAX_SECS,
-    TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
+    ANONYMOUS_TOOLS_MAX, CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX,
+    TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
 };
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
@@ -28,8 +30,9 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
-    let tokens = section("tokens");
+    let (access, tokens) = (section("access"), section("tokens"));
     Config {
+        access: read_access(Section::new("access", access, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(listen, problems),
         cores: read_cores(merged, problems),
@@ -136,6 +139,34 @@ impl Section<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+}
+
+fn read_access(mut section: Section<'_>) -> AccessConfig {
+    AccessConfig {
+        anonymous_tools: section.texts("anonymous-tools", ANONYMOUS_TOOLS_MAX),
+        loopback_role: optional(section.text("loopback-role")),
+        ..AccessConfig::default()
+    }
+}
+
+/// What the environment has of keys. Whether they are good is seen where keys are known.
+pub(super) fn read_given(
+    access: &mut AccessConfig,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) {
+    access.keys = environment.get(KEYS_VARIABLE).map(|text| Secret::new(text));
+    let folder = environment.get(CREDENTIALS_VARIABLE);
+    let credential = folder.map(|folder| PathBuf::from(folder).join(KEYS_CREDENTIAL));
+    access.keys_credential = credential.filter(|path| path.exists());
+    match environment.get(AUTH_VARIABLE).map(|text| text.trim()) {
+        None | Some("true" | "1" | "yes" | "on") => {}
+        Some("false" | "0" | "no" | "off") => problems.note(
+            AUTH_VARIABLE,
+            "this server is not opened to everybody: take the variable away. Single tools are opened to anybody with `access.anonymous-tools`, and programs on this very machine are let in with `access.loopback-role`",
+        ),
+        Some(_) => problems.note(AUTH_VARIABLE, "it is neither true nor false: take it away"),
     }
 }
 

@@ -9,6 +9,7 @@ mod health;
 mod lasting;
 mod messages;
 mod multiplexed;
+mod open;
 mod origin;
 mod reply;
 mod route;
@@ -17,6 +18,7 @@ mod secure;
 mod socket;
 mod sse;
 mod stream;
+mod ticket;
 mod trail;
 mod visit;
 mod websocket;
@@ -49,7 +51,8 @@ use self::stream::Stream;
 use self::visit::Visit;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
-use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
+use crate::guard::token::TokenFault;
+use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -178,6 +181,12 @@ impl Front {
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
         }
+    }
+
+    /// Who decides who comes in.
+    #[must_use]
+    pub const fn guard(&self) -> &Arc<Guard> {
+        &self.guard
     }
 
     /// The same surface, with a line in the log for each request if `logs` says so.
@@ -371,11 +380,28 @@ impl Front {
             Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
             Access::KeyWith(scope) => Some(Some(scope)),
         };
-        let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
+        let door = Door {
+            headers,
+            query: request.uri().query(),
+            takes_ticket: route.takes_ticket(request.method()),
+            speaks_mcp: route.is_mcp(),
+            peer,
+        };
+        let caller = match needs_key.map(|scope| (scope, self.guard.admit_at(&door))) {
             None => None,
             Some((_, Err(refusal))) => {
+                let refused = turn_away(route, headers, &refusal);
+                let may_ping = matches!(refusal, Refusal::Missing | Refusal::NoKeys)
+                    && self.guard.answers_ping();
+                if may_ping
+                    && route == Route::Mcp
+                    && request.method() == Method::POST
+                    && let Some(pong) = open::ping(self, request).await
+                {
+                    return pong;
+                }
                 visit.refused(self, None, refusal.word());
-                return turn_away(route, headers, &refusal);
+                return refused;
             }
             Some((scope, Ok(caller))) => {
                 visit.admitted(self, &caller);
@@ -417,6 +443,7 @@ impl Front {
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
+            (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
             (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::NoOauth, _) => reply::text(
@@ -434,7 +461,8 @@ impl Front {
                 | Route::AuditLines
                 | Route::Help
                 | Route::Token
-                | Route::Refresh,
+                | Route::Refresh
+                | Route::Ticket,
                 _,
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
@@ -454,12 +482,15 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
+        Refusal::KeyInUrl => (400, None),
+        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere) => (403, None),
         Refusal::NoKeys
         | Refusal::Missing
         | Refusal::Unreadable
         | Refusal::Damaged
         | Refusal::Unknown
         | Refusal::Expired
+        | Refusal::Ticket
         | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {

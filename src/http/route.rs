@@ -29,6 +29,8 @@ pub enum Route {
     Token,
     /// `/auth/refresh`: a token makes the next one.
     Refresh,
+    /// `/auth/ticket`: a key or a token gets a one-use ticket for an event stream.
+    Ticket,
     /// `/ca.pem`: the box's own certificate authority.
     Authority,
     /// `/audit.jsonl`: the audit trail as it stands on disk.
@@ -58,7 +60,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -70,6 +72,7 @@ impl Route {
         Self::Help,
         Self::Token,
         Self::Refresh,
+        Self::Ticket,
         Self::Authority,
         Self::AuditLines,
         Self::NoOauth,
@@ -91,6 +94,7 @@ impl Route {
             "/help" => Self::Help,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
+            "/auth/ticket" => Self::Ticket,
             "/ca.pem" => Self::Authority,
             "/audit.jsonl" => Self::AuditLines,
             "/register" => Self::NoOauth,
@@ -103,7 +107,7 @@ impl Route {
     #[must_use]
     pub const fn access(self) -> Access {
         match self {
-            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
+            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
             Self::AuditLines => Access::KeyWith(Scope::Admin),
             Self::Token => Access::KeyAlone,
@@ -122,12 +126,18 @@ impl Route {
         )
     }
 
+    /// Whether a request opens an event stream, for which a browser has no headers: there a one-use ticket in the query is taken.
+    #[must_use]
+    pub fn takes_ticket(self, method: &Method) -> bool {
+        matches!(self, Self::Mcp | Self::Sse | Self::WebSocket) && method == Method::GET
+    }
+
     /// The verbs, as the header `Allow` names them.
     #[must_use]
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages | Self::Token | Self::Refresh => "POST",
+            Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
             Self::Sse | Self::WebSocket | Self::AuditLines => "GET",
             Self::Live
             | Self::Ready

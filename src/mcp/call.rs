@@ -33,7 +33,7 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
         .find(&name)
         .ok_or_else(|| unknown(server, request, &name))?;
     let tool = registered.tool();
-    if !request.caller.scopes.has(tool.scope) {
+    if !request.caller.may_call(tool.name, tool.scope) {
         server.note_refusal(request, tool.name, "FORBIDDEN");
         return Err(Fault::forbidden(
             &format!("call {}", tool.name),
@@ -89,7 +89,7 @@ fn unknown(server: &Server, request: &Request<'_>, name: &str) -> Fault {
         .registry
         .all()
         .iter()
-        .filter(|registered| tools::is_visible(registered, request.caller.scopes))
+        .filter(|registered| tools::is_visible(registered, request.caller))
         .map(|registered| registered.tool().name)
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)

@@ -73,12 +73,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             ["front"] => {
                 let mut tasks = JoinSet::new();
                 let server = Arc::new(product(&stop, &mut tasks)?);
-                let person = |name: String| NewKey {
-                    name,
-                    role: Role::Operator,
-                    scopes: None,
-                    expires: None,
-                };
+                let person = |name: String| NewKey::new(&name, Role::Operator);
                 let mut keys = vec![(person("bench".into()), Secret::new(KEY))];
                 keys.extend((0..KEYS).map(|number| {
                     (

@@ -157,12 +157,7 @@ impl House {
             instructions: "Read before you write.".to_owned(),
         };
         let server = Arc::new(Server::new(&services, info).unwrap());
-        let person = NewKey {
-            name: "operator".to_owned(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        };
+        let person = NewKey::new("operator", Role::Operator);
         let guard = Guard::new(KeySource::memory(&[(person, Secret::new(KEY))])).unwrap();
         let origins = OriginRules::new([], ["https://panel.example".to_owned()]);
         let front = Front::new(

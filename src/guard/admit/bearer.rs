@@ -6,11 +6,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Guard, Holder, Refusal, Table};
+use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
 use crate::guard::keyfile::Stamp;
 use crate::guard::token::{self, Ends, Maker, Minted, Subject, TokenFault, TokenTimes, Tokens};
-use crate::guard::{Caller, CredentialId, KeyId, Scope, Scopes, TokenId};
+use crate::guard::{Caller, CredentialId, Scope, Scopes, TokenId};
 
 /// What the guard keeps for tokens.
 #[derive(Debug)]
@@ -127,7 +127,9 @@ impl Guard {
                 let chain = Duration::from_secs(token.left.into()) + remaining;
                 (token.key, chain)
             }
-            CredentialId::Local => return Err(MintFault::NotByKey),
+            CredentialId::Local | CredentialId::Loopback | CredentialId::Anonymous => {
+                return Err(MintFault::NotByKey);
+            }
         };
         let scopes = wish.scopes.unwrap_or(caller.scopes);
         if let Some(scope) = scopes.iter().find(|scope| !caller.scopes.has(*scope)) {
@@ -156,7 +158,7 @@ impl Guard {
         token: &str,
         peer: IpAddr,
     ) -> Result<Caller, Refusal> {
-        let fault = match self.caller_of(table, token) {
+        let fault = match self.caller_of(table, token, peer) {
             Ok(caller) => {
                 return Ok(Caller {
                     address: Some(peer.to_canonical()),
@@ -177,7 +179,7 @@ impl Guard {
         Err(refusal)
     }
 
-    fn caller_of(&self, table: &Table, token: &str) -> Result<Caller, TokenFault> {
+    fn caller_of(&self, table: &Table, token: &str, peer: IpAddr) -> Result<Caller, TokenFault> {
         let now = Instant::now();
         let wall = UnixMillis::now();
         match token::maker(token)? {
@@ -185,13 +187,16 @@ impl Guard {
         }
         let own = self.bearers.tokens.read(token, now, wall)?;
         let holder = table
-            .values()
+            .holders()
             .filter(|holder| *holder.caller.name == *own.name)
             .filter_map(|holder| Some((holder, holder.caller.credential.key()?)))
             .find(|(_, key)| own.is_of(*key));
         let (holder, key) = holder
-            .filter(|(holder, _)| holder.is_in_force(wall))
+            .filter(|(holder, _)| holder.is_in_force(self.time.now()))
             .ok_or(TokenFault::KeyEnded)?;
+        if !holder.is_at_home(peer) {
+            return Err(TokenFault::Elsewhere);
+        }
         let since_began = own.ends.saturating_duration_since(self.bearers.began);
         let credential = TokenId {
             key,
@@ -210,13 +215,15 @@ impl Guard {
 
     /// Whether a token that let a caller in would let them in again with no fewer rights.
     pub(super) fn is_token_in_force(&self, caller: &Caller, token: &TokenId) -> bool {
-        let wall = UnixMillis::now();
         let table = self.table.read().clone();
         self.bearers.tokens.generation() == Some(token.generation)
             && Instant::now() < self.bearers.end_of(token)
-            && holder_of(&table, token.key).is_some_and(|holder| {
+            && table.holder_of(token.key).is_some_and(|holder| {
                 let own = &holder.caller;
-                holder.is_in_force(wall)
+                holder.is_in_force(self.time.now())
+                    && caller
+                        .address
+                        .is_none_or(|address| holder.is_at_home(address))
                     && own.name == caller.name
                     && own.role >= caller.role
                     && own.scopes.and(caller.scopes) == caller.scopes
@@ -237,12 +244,6 @@ impl Guard {
             self.changes.send_replace(());
         }
     }
-}
-
-fn holder_of(table: &Table, key: KeyId) -> Option<&Holder> {
-    table
-        .values()
-        .find(|holder| holder.caller.credential == CredentialId::Key(key))
 }
 
 #[cfg(test)]

@@ -48,6 +48,11 @@ pub enum TokenFault {
         "The bearer token is not valid yet by the clock of this server. Check the clocks, or get a new token from /auth/token with an API key."
     )]
     Early,
+    /// Its key is bound to other networks.
+    #[error(
+        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
+    )]
+    Elsewhere,
     /// The key that made it is gone.
     #[error(
         "The API key that made this bearer token was revoked or has expired. Get a new token from /auth/token with a key that is in force."
@@ -64,6 +69,7 @@ impl TokenFault {
             Self::Foreign => "FOREIGN_TOKEN",
             Self::Expired => "EXPIRED_TOKEN",
             Self::Early => "EARLY_TOKEN",
+            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
             Self::KeyEnded => "TOKEN_OF_ENDED_KEY",
         }
     }
@@ -72,7 +78,7 @@ impl TokenFault {
     pub(super) const fn is_guess(self) -> bool {
         match self {
             Self::Unreadable | Self::Algorithm | Self::Foreign => true,
-            Self::Expired | Self::Early | Self::KeyEnded => false,
+            Self::Expired | Self::Early | Self::Elsewhere | Self::KeyEnded => false,
         }
     }
 }

@@ -79,6 +79,18 @@ impl fmt::Debug for QsysService {
     }
 }
 
+/// Tools that a configuration may open to anybody: they look, keep nothing, and ask the Core for nothing.
+pub const FOR_ANYBODY: [&str; 8] = [
+    "system.ping",
+    "system.health",
+    "query_core_status",
+    "qsys_get_link_status",
+    "qsys_get_overview",
+    "qsys_search",
+    "qsys_list_components",
+    "qsys_get_component",
+];
+
 /// Every tool, in the order in which they are listed.
 const DEFINITIONS: &[Definition] = &[
     get_overview::DEFINITION,

@@ -298,8 +298,12 @@ mod tests {
     use super::*;
     use crate::audit::{Actor, Audit, Refused};
     use crate::base::shutdown::Stop;
-    use crate::guard::{Caller, Role};
+    use crate::guard::{Caller, Guard, KeySource, Role};
     use crate::service::{Registry, Service};
+
+    fn nobody() -> Arc<Guard> {
+        Arc::new(Guard::new(KeySource::memory(&[])).unwrap())
+    }
 
     fn service() -> SystemService {
         let audit = Audit::default();
@@ -322,7 +326,7 @@ mod tests {
             what: None,
             reason: "UNKNOWN_KEY",
         });
-        SystemService::new(audit)
+        SystemService::new(audit, nobody())
     }
 
     fn ask(
@@ -390,7 +394,7 @@ mod tests {
             let detail = json!({"note": "x".repeat(900)});
             audit.note(Kind::Config, None, &detail);
         }
-        let service = SystemService::new(audit);
+        let service = SystemService::new(audit, nobody());
         let (answer, text) = ask(&service, Role::Admin, json!({"limit": 500})).unwrap();
         assert!(answer.to_string().len() <= ANSWER_MAX_BYTES);
         assert_eq!(answer["truncated"], true);

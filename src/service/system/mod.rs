@@ -1,6 +1,9 @@
 //! The tools for the box itself: one file each, and this list. They know nothing of Q-SYS, of HTTP or of protocol dates.
 
 mod get_audit;
+mod keys;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +14,12 @@ use serde_json::Value;
 
 use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
 use crate::audit::Audit;
-use crate::guard::Scope;
+use crate::guard::{Guard, Scope};
 
 /// The tools for the box.
 pub struct SystemService {
     audit: Audit,
+    guard: Arc<Guard>,
     tools: Vec<Tool>,
 }
 
@@ -28,7 +32,7 @@ impl fmt::Debug for SystemService {
 }
 
 /// Every tool, in the order in which they are listed.
-const DEFINITIONS: &[Definition] = &[get_audit::DEFINITION];
+const DEFINITIONS: &[Definition] = &[get_audit::DEFINITION, keys::LIST, keys::NEW, keys::REVOKE];
 
 type Outcome = Result<ToolAnswer, ToolFault>;
 
@@ -61,11 +65,12 @@ impl Definition {
 }
 
 impl SystemService {
-    /// The tools over this audit trail.
+    /// The tools over this audit trail and the keys of this guard.
     #[must_use]
-    pub fn new(audit: Audit) -> Self {
+    pub fn new(audit: Audit, guard: Arc<Guard>) -> Self {
         Self {
             audit,
+            guard,
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
         }
     }
