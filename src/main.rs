@@ -425,18 +425,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             data,
             command: TokenCommand::RotateSecret,
         } => print(&keys::rotate_secret(&data)?),
-        Command::Audit { data, command } => match command {
-            AuditCommand::Verify => {
-                let report = audit::verify(&data)?;
-                print(&report.to_string());
-                if !report.is_whole() {
-                    return Ok(ExitCode::FAILURE);
-                }
-            }
-            AuditCommand::Export { since } => {
-                audit::export(&data, since, std::io::stdout().lock())?;
-            }
-        },
+        Command::Audit { data, command } => return on_record(&data, &command),
         Command::Core {
             command:
                 CoreCommand::Trust {
@@ -458,6 +447,23 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 fingerprint.as_deref(),
             ))?;
             print(&said);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rackhand audit`
+fn on_record(data: &Path, command: &AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::Verify => {
+            let report = audit::verify(data)?;
+            print(&report.to_string());
+            if !report.is_whole() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        AuditCommand::Export { since } => {
+            audit::export(data, *since, std::io::stdout().lock())?;
         }
     }
     Ok(ExitCode::SUCCESS)
