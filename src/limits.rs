@@ -551,16 +551,97 @@ pub const PROVIDER_ROLES_MAX: usize = 64;
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
-/// Patterns of components of one key. More are refused when it is made, and a key file with more lets that key reach nothing.
+/// Patterns of components of one key. More are refused when it is made; a key of a file that has more is left out.
 pub const REACH_PATTERNS_MAX: usize = 32;
 
 /// Longest pattern of components of a key, characters: longer than any name that one person types. A longer one is refused.
 pub const REACH_PATTERN_MAX_CHARS: usize = 128;
 
+/// Networks of one key. More are refused when it is made.
+pub const KEY_NETWORKS_MAX: usize = 16;
+
+/// Shortest key that comes from the environment or from a systemd credential, characters. A shorter one can be guessed and is refused.
+pub const GIVEN_KEY_MIN_CHARS: usize = 16;
+
+/// Keys that come from the environment and from systemd credentials together. More are a fault of the configuration.
+pub const GIVEN_KEYS_MAX: usize = 64;
+
+/// Tools that the configuration may open to anybody.
+pub const ANONYMOUS_TOOLS_MAX: usize = 16;
+
+/// Longest body that is read of somebody who was not let in, bytes: room for a `ping`.
+pub const PING_MAX_BYTES: usize = 256;
+
+/// Seconds for which a one-use ticket is good.
+pub const TICKET_LIFE_SECS: u64 = 60;
+
+/// Tickets that are out at the same moment. One more is refused as busy.
+pub const TICKETS_MAX: usize = 256;
+
+/// Of these, tickets made with one key. One more is refused as busy.
+pub const TICKETS_PER_CREDENTIAL_MAX: usize = 16;
+
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;
 
+// The audit trail
+
+/// Actions (writes, logins, changes of keys and configuration) of the audit trail kept in memory. One more pushes the oldest out; it stays
+/// on disk.
+pub const AUDIT_ACTIONS_KEPT: usize = 1_000;
+
+/// Reads kept in memory, and as many refusals. One more pushes the oldest out; the sum of its minute stays on disk.
+pub const AUDIT_LOOKS_KEPT: usize = 1_000;
+
+/// Lines of the audit trail that wait for the disk. Further ones are lost, and a line says how many.
+pub const AUDIT_WAITING_MAX: usize = 1_024;
+
+/// Longest arguments of a call in the audit trail, bytes of JSON. Longer ones are cut, and say so.
+pub const AUDIT_ARGUMENTS_MAX_BYTES: usize = 1_024;
+
+/// Longest text within them, bytes. A longer one is cut, and says so.
+pub const AUDIT_TEXT_MAX_BYTES: usize = 200;
+
+/// Longest line of the audit trail, bytes: arguments, names and hashes at their longest are half of it. A longer one in a file is none of
+/// ours.
+pub const AUDIT_LINE_MAX_BYTES: usize = 4_096;
+
+/// Size at which a segment of the audit trail is closed, bytes; a sixteenth of what the trail may take, if that is less.
+pub const AUDIT_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Time between a line of the audit trail and its being safe from a power cut, seconds: lines are handed to the system at once, and
+/// synced together.
+pub const AUDIT_SYNC_SECS: u64 = 2;
+
+/// Callers whose reads and refusals are summed apart in one minute. Further ones are summed together.
+pub const AUDIT_CALLERS_SUMMED: usize = 512;
+
+/// Addresses named in the one line a minute about strangers. Further ones are counted.
+pub const AUDIT_STRANGERS_NAMED: usize = 8;
+
+/// Pairs of a caller and an address that are remembered, so that not each request is a login. One more forgets the one that was away
+/// longest.
+pub const AUDIT_LOGINS_KEPT: usize = 1_024;
+
+/// Logins written to disk in one minute. Further ones stay in memory, and the sum of their minute says how many.
+pub const AUDIT_LOGINS_PER_MINUTE: u32 = 60;
+
+/// Lines that wait to be forwarded. Further ones are dropped and counted.
+pub const AUDIT_FORWARD_QUEUE: usize = 256;
+
+/// Bytes of an export of the audit trail that are read at once.
+pub const AUDIT_EXPORT_CHUNK_BYTES: usize = 64 << 10;
+
+/// Exports of the audit trail over HTTP at once. One more is answered 429.
+pub const AUDIT_EXPORTS_MAX: usize = 2;
+
 // Memory
+
+/// Memory of one line of the audit trail with its arguments, bytes.
+const AUDIT_ENTRY_BYTES: usize = 512 + AUDIT_ARGUMENTS_MAX_BYTES;
+
+/// Memory of one read or refusal in the audit trail, bytes.
+const AUDIT_LOOK_BYTES: usize = 448;
 
 /// Memory of one slot of the mirror with its place in the index, bytes; measured at 50,000 controls, names included, short texts inline.
 const SLOT_BYTES: usize = 100;
@@ -604,6 +685,9 @@ const STATE_BYTES: usize = 32;
 /// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
 const TOKEN_ENDS_BYTES: usize = 128 << 10;
 
+/// Memory of one ticket, bytes: its hash, its end, and whom it lets in.
+const TICKET_BYTES: usize = 256;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -636,11 +720,16 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + TASKS_MAX * TASK_ENTRY_BYTES
     + TASKS_BYTES_MAX
     + STATES_REMEMBERED_MAX * STATE_BYTES
+    + (AUDIT_ACTIONS_KEPT + AUDIT_WAITING_MAX + AUDIT_FORWARD_QUEUE) * AUDIT_ENTRY_BYTES
+    + 2 * AUDIT_LOOKS_KEPT * AUDIT_LOOK_BYTES
+    + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
+    + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
     + TOKEN_ENDS_BYTES
-    + 2 * PROVIDER_KEYS_MAX_BYTES;
+    + 2 * PROVIDER_KEYS_MAX_BYTES
+    + TICKETS_MAX * TICKET_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a tenth.
-pub const MEMORY_BUDGET_BYTES: usize = 336 << 20;
+pub const MEMORY_BUDGET_BYTES: usize = 344 << 20;
 
 const _: () = assert!(
     WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,

@@ -91,6 +91,13 @@ fn schemas() -> Value {
                 "refresh_expires_in": { "type": "integer", "description": "For how long it and its successors can be refreshed, seconds." },
             },
         },
+        "Ticket": {
+            "type": "object", "required": ["ticket", "expires_in"],
+            "properties": {
+                "ticket": { "type": "string" },
+                "expires_in": { "type": "integer", "description": "Its life, seconds." },
+            },
+        },
         "ResourceMetadata": {
             "type": "object", "required": ["resource", "authorization_servers"],
             "properties": {
@@ -101,9 +108,9 @@ fn schemas() -> Value {
     })
 }
 
-/// What each verb of a path is; nothing for MCP, and for what is not there.
-fn item(route: Route, path: &str) -> Option<Value> {
-    let (summary, mut answers) = match route {
+/// What a route is for, and what it answers; nothing for MCP, and for what is not there.
+fn told(route: Route) -> Option<(&'static str, Vec<Answer>)> {
+    let told = match route {
         Route::Mcp | Route::Sse | Route::Messages | Route::WebSocket | Route::Nothing => {
             return None;
         }
@@ -152,6 +159,19 @@ fn item(route: Route, path: &str) -> Option<Value> {
         ),
         Route::Token => ("A short-lived token for a key", token_answers()),
         Route::Refresh => ("The next token for one that is still good", token_answers()),
+        Route::Ticket => (
+            "A one-use ticket for an event stream that a browser opens",
+            vec![schema(200, "The ticket.", "Ticket")],
+        ),
+        Route::AuditLines => (
+            "The audit trail as it stands on disk",
+            vec![content(
+                200,
+                "JSON lines.",
+                "application/jsonl",
+                &json!({"type": "string"}),
+            )],
+        ),
         Route::ResourceMetadata => (
             "The identity provider whose tokens are taken (RFC 9728)",
             vec![
@@ -164,6 +184,12 @@ fn item(route: Route, path: &str) -> Option<Value> {
             vec![text(404, "What to do instead.")],
         ),
     };
+    Some(told)
+}
+
+/// What each verb of a path is.
+fn item(route: Route, path: &str) -> Option<Value> {
+    let (summary, mut answers) = told(route)?;
     let security = match route.access() {
         Access::Open => json!([]),
         // With nothing too, and with something for the details.
@@ -241,6 +267,13 @@ fn parameters(route: Route, path: &str) -> Option<Value> {
             "name": "detail", "in": "query", "required": false,
             "allowEmptyValue": true, "schema": { "type": "string" },
             "description": "What is behind it; needs a credential.",
+        }]));
+    }
+    if route == Route::AuditLines {
+        return Some(json!([{
+            "name": "since", "in": "query", "required": false,
+            "schema": { "type": "string", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])$" },
+            "description": "The day in UTC from which on lines are told; a moment such as 2026-11-21T18:55Z is taken too.",
         }]));
     }
     path.contains('{').then(|| {

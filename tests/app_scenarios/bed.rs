@@ -125,10 +125,9 @@ impl Bed {
             let secret = key::generate().unwrap();
             keys.insert(name, secret.clone());
             let new = NewKey {
-                name: name.to_owned(),
-                role,
                 scopes,
                 expires,
+                ..NewKey::new(name, role)
             };
             records.push((new, secret));
         }

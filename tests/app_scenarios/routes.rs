@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rackhand::base::clock::UnixMillis;
-use rackhand::guard::Role;
+use rackhand::guard::{Role, Scope, Scopes};
 use rackhand::http::Route;
 use rackhand::sim::design;
 use ring::rand::SystemRandom;
@@ -61,16 +61,10 @@ enum Worth {
     Nothing,
     /// A good token that gives nothing here.
     NoRole,
-    Key {
-        reads: bool,
-    },
-    Token {
-        reads: bool,
-    },
+    Key(Scopes),
+    Token(Scopes),
     /// Of the identity provider.
-    Outside {
-        reads: bool,
-    },
+    Outside(Scopes),
 }
 
 /// What the table says of a caller, as a status; none for being let in.
@@ -79,18 +73,26 @@ fn refusal(who: &str, worth: Worth) -> Option<u16> {
     if who == "anybody" {
         return None;
     }
-    match (who, worth) {
-        (_, Nothing) => Some(401),
-        (_, NoRole) => Some(403),
-        ("key or token with `read`", Key { reads } | Token { reads } | Outside { reads }) => {
-            (!reads).then_some(403)
+    let scopes = match worth {
+        Nothing => return Some(401),
+        NoRole => return Some(403),
+        Key(scopes) | Token(scopes) | Outside(scopes) => scopes,
+    };
+    let is_let_in = match (who, worth) {
+        ("key or token", _) | ("key, no token", Key(_)) | ("token made by a key", Token(_)) => true,
+        ("key, no token" | "token made by a key", _) => false,
+        (other, _) => {
+            let word = other
+                .strip_prefix("key or token with `")
+                .and_then(|rest| rest.strip_suffix('`'));
+            let scope = Scope::ALL
+                .into_iter()
+                .find(|scope| Some(scope.as_str()) == word);
+            scopes
+                .has(scope.unwrap_or_else(|| panic!("the test does not know {other:?}: teach it")))
         }
-        ("key or token", _)
-        | ("key, no token", Key { .. })
-        | ("token made by a key", Token { .. }) => None,
-        ("key, no token" | "token made by a key", _) => Some(403),
-        (other, _) => panic!("the test does not know {other:?}: teach it"),
-    }
+    };
+    (!is_let_in).then_some(403)
 }
 
 /// A kind of credential: what it is called, its header lines, and what it is worth.
@@ -159,10 +161,11 @@ async fn minted(bed: &Bed, key: &str, body: &str) -> String {
 async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
     let mut all: Vec<Credential> = Vec::new();
     let key = |role: &str| bed.client(role).key.unwrap();
-    for (role, reads) in Role::ALL
-        .map(|role| (role.as_str(), true))
+    let blind = Scopes::of(&[Scope::Diagnose]);
+    for (role, scopes) in Role::ALL
+        .map(|role| (role.as_str(), role.scopes()))
         .into_iter()
-        .chain([("blind", false)])
+        .chain([("blind", blind)])
     {
         let own = key(role);
         for (name, line) in [
@@ -175,11 +178,7 @@ async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
                 format!("x-mcp-key: {own}\r\n{}", bearer(&own)),
             ),
         ] {
-            all.push((
-                format!("{role}'s key as {name}"),
-                line,
-                Worth::Key { reads },
-            ));
+            all.push((format!("{role}'s key as {name}"), line, Worth::Key(scopes)));
         }
         let token = minted(bed, &own, "").await;
         for (name, line) in [
@@ -189,15 +188,15 @@ async fn credentials(bed: &Bed, provider: &Provider) -> Vec<Credential> {
             all.push((
                 format!("{role}'s token as {name}"),
                 line,
-                Worth::Token { reads },
+                Worth::Token(scopes),
             ));
         }
-        if reads {
+        if role != "blind" {
             let outside = bearer(&provider.token(&format!("{role}s"), &json!({})));
             all.push((
                 format!("{role} from outside"),
                 outside,
-                Worth::Outside { reads },
+                Worth::Outside(scopes),
             ));
         }
     }
@@ -213,7 +212,7 @@ async fn wrong_ones(bed: &Bed, provider: &Provider) -> Vec<Credential> {
     all.push((
         "a narrowed token".into(),
         bearer(&blind),
-        Worth::Token { reads: false },
+        Worth::Token(Scopes::of(&[Scope::Diagnose])),
     ));
     let nobody = provider.token("visitors", &json!({}));
     all.push((

@@ -89,6 +89,11 @@ pub enum TokenFault {
         "The clock of this server is not set, so that it cannot tell whether this bearer token is current. API keys work."
     )]
     ClockUnset,
+    /// Its key is bound to other networks.
+    #[error(
+        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
+    )]
+    Elsewhere,
     /// The key that made it is gone.
     #[error(
         "The API key that made this bearer token was revoked or has expired. Get a new token from /auth/token with a key that is in force."
@@ -97,12 +102,33 @@ pub enum TokenFault {
 }
 
 impl TokenFault {
+    /// The reason as a word, for the record.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "UNREADABLE_TOKEN",
+            Self::Algorithm => "TOKEN_ALGORITHM",
+            Self::Foreign => "FOREIGN_TOKEN",
+            Self::Expired => "EXPIRED_TOKEN",
+            Self::Early => "EARLY_TOKEN",
+            Self::UnknownKey => "TOKEN_OF_UNKNOWN_KEY",
+            Self::NoProviderKeys => "NO_PROVIDER_KEYS",
+            Self::Issuer => "TOKEN_ISSUER",
+            Self::Audience => "TOKEN_AUDIENCE",
+            Self::Name => "TOKEN_WITHOUT_NAME",
+            Self::NoRole => "TOKEN_WITHOUT_ROLE",
+            Self::ClockUnset => "CLOCK_UNSET",
+            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
+            Self::KeyEnded => "TOKEN_OF_ENDED_KEY",
+        }
+    }
+
     /// Whether whoever sends it may be guessing. What was once a good token is no guess.
     pub(super) const fn is_guess(self) -> bool {
         match self {
             Self::Unreadable | Self::Algorithm | Self::Foreign | Self::UnknownKey => true,
             Self::Expired
             | Self::Early
+            | Self::Elsewhere
             | Self::KeyEnded
             | Self::NoProviderKeys
             | Self::Issuer
@@ -130,6 +156,15 @@ struct Head {
     crit: Option<serde_json::Value>,
 }
 
+/// What the wall clock says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wall {
+    /// Now: two machines can agree on nothing else.
+    pub(super) now: UnixMillis,
+    /// At the most, ever: a clock that is set back makes no token of our own young again.
+    pub(super) highest: UnixMillis,
+}
+
 /// A token that is good by itself.
 #[derive(Debug)]
 pub(super) enum Read {
@@ -145,18 +180,18 @@ pub(super) fn read(
     tokens: &Tokens,
     provider: Option<&Provider>,
     now: Instant,
-    wall: UnixMillis,
+    wall: Wall,
 ) -> Result<Read, TokenFault> {
     let head = head(token)?;
     let algorithm = match (head.alg.as_str(), provider) {
-        ("HS256", _) => return tokens.read(token, now, wall).map(Read::Own),
+        ("HS256", _) => return tokens.read(token, now, wall.highest).map(Read::Own),
         ("RS256", Some(provider)) => (Algorithm::RS256, provider),
         ("ES256", Some(provider)) => (Algorithm::ES256, provider),
         ("EdDSA", Some(provider)) => (Algorithm::EdDSA, provider),
         _ => return Err(TokenFault::Algorithm),
     };
     let (algorithm, provider) = algorithm;
-    let read = provider.read(token, &head, algorithm, now, wall);
+    let read = provider.read(token, &head, algorithm, now, wall.now);
     read.map(Read::Outside)
 }
 
