@@ -178,7 +178,7 @@ impl Guard {
             } else {
                 Refusal::Missing
             }),
-            _ if table.is_empty() => Err(Refusal::NoKeys),
+            _ if table.is_empty() && self.provider().is_none() => Err(Refusal::NoKeys),
             Shown::Ticket(ticket) => self.admit_ticket(ticket, door.peer),
             Shown::Key(key) if token::is_token(key) => self.admit_token(&table, key, door.peer),
             Shown::Key(key) => self.admit_key(&table, key, door.peer),
@@ -325,6 +325,7 @@ impl Guard {
                     holder.has_the_rights_of(caller) && holder.is_in_force(self.time.now())
                 })
             }
+            CredentialId::Outside(token) => self.is_outside_in_force(token),
             // What opened them stands in the configuration, for as long as the process.
             CredentialId::Loopback | CredentialId::Anonymous => true,
             CredentialId::Local => false,

@@ -14,3 +14,4 @@ mod commands;
 mod life;
 mod stdio;
 mod store;
+mod tls;
