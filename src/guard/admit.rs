@@ -172,14 +172,13 @@ impl Guard {
     /// The refusal, to be told to the client.
     pub fn admit_at(&self, door: &Door<'_>) -> Result<Caller, Refusal> {
         let table = Arc::clone(&self.table.read());
-        let has_nothing = table.is_empty() && self.provider().is_none();
         match door.shown()? {
-            Shown::Nothing => self.open.admit(door).ok_or(if has_nothing {
+            Shown::Nothing => self.open.admit(door).ok_or(if table.is_empty() {
                 Refusal::NoKeys
             } else {
                 Refusal::Missing
             }),
-            _ if has_nothing => Err(Refusal::NoKeys),
+            _ if table.is_empty() && self.provider().is_none() => Err(Refusal::NoKeys),
             Shown::Ticket(ticket) => self.admit_ticket(ticket, door.peer),
             Shown::Key(key) if token::is_token(key) => self.admit_token(&table, key, door.peer),
             Shown::Key(key) => self.admit_key(&table, key, door.peer),
@@ -320,13 +319,13 @@ impl Guard {
     pub fn is_in_force(&self, caller: &Caller) -> bool {
         match &caller.credential {
             CredentialId::Token(token) => self.is_token_in_force(caller, token),
-            CredentialId::Outside(token) => self.is_outside_in_force(token),
             CredentialId::Key(key) => {
                 let table = Arc::clone(&self.table.read());
                 table.holder_of(*key).is_some_and(|holder| {
                     holder.has_the_rights_of(caller) && holder.is_in_force(self.time.now())
                 })
             }
+            CredentialId::Outside(token) => self.is_outside_in_force(token),
             // What opened them stands in the configuration, for as long as the process.
             CredentialId::Loopback | CredentialId::Anonymous => true,
             CredentialId::Local => false,

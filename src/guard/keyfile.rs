@@ -131,7 +131,7 @@ pub enum KeyFileError {
     NameTaken(String),
     /// The name cannot be used.
     #[error(
-        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, and begins neither with a bracket nor with {OUTSIDE_PREFIX:?}; not {0:?}"
+        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, with no bracket and no {OUTSIDE_PREFIX:?} at its beginning; not {0:?}"
     )]
     BadName(String),
     /// The patterns of components cannot be used.
@@ -354,12 +354,11 @@ pub fn is_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
         && name.trim() == name
         && !name.starts_with('(')
-        && !name.starts_with(OUTSIDE_PREFIX)
 }
 
 /// Whether a key can be made so.
 fn check(new: &NewKey) -> Result<(), KeyFileError> {
-    if !is_name(&new.name) {
+    if !is_name(&new.name) || new.name.starts_with(OUTSIDE_PREFIX) {
         return Err(KeyFileError::BadName(new.name.clone()));
     }
     if new.networks.len() > KEY_NETWORKS_MAX {

@@ -510,12 +510,12 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
-        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
-            (503, Some(Duration::from_mins(1)))
-        }
         Refusal::KeyInUrl => (400, None),
         Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere | TokenFault::NoRole) => {
             (403, None)
+        }
+        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
+            (503, Some(Duration::from_mins(1)))
         }
         Refusal::NoKeys
         | Refusal::Missing

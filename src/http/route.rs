@@ -33,12 +33,12 @@ pub enum Route {
     Refresh,
     /// `/auth/ticket`: a key or a token gets a one-use ticket for an event stream.
     Ticket,
-    /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
-    ResourceMetadata,
     /// `/ca.pem`: the box's own certificate authority.
     Authority,
     /// `/audit.jsonl`: the audit trail as it stands on disk.
     AuditLines,
+    /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
+    ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -92,9 +92,9 @@ impl Route {
         Self::Token,
         Self::Refresh,
         Self::Ticket,
-        Self::ResourceMetadata,
         Self::Authority,
         Self::AuditLines,
+        Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -144,10 +144,10 @@ impl Route {
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/auth/ticket" => Self::Ticket,
-            "/.well-known/oauth-protected-resource"
-            | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
             "/ca.pem" => Self::Authority,
             "/audit.jsonl" => Self::AuditLines,
+            "/.well-known/oauth-protected-resource"
+            | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,

@@ -52,6 +52,14 @@ async fn a_change_is_on_record_also_after_a_kill_and_a_changed_record_shows() {
         written.then_some(()).ok_or_else(|| format!("{all:?}"))
     })
     .await;
+    place.key("spare", "viewer").await;
+    until("the new key on record", async || {
+        let all = exported(&place).await;
+        let mut keys = all.iter().filter(|line| line["kind"] == "key");
+        let is_there = keys.any(|line| line["detail"]["added"] == json!(["spare"]));
+        is_there.then_some(()).ok_or_else(|| format!("{all:?}"))
+    })
+    .await;
     let request = format!(
         "GET /audit.jsonl HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n"
     );

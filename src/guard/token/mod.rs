@@ -58,6 +58,11 @@ pub enum TokenFault {
         "The bearer token is not valid yet by the clock of this server. Check the clocks, or get a new token from /auth/token with an API key."
     )]
     Early,
+    /// Its key is bound to other networks.
+    #[error(
+        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
+    )]
+    Elsewhere,
     /// The identity provider does not have the key that signed it.
     #[error(
         "The key that signed this bearer token is not known at the identity provider. If it is new there, try again in a minute."
@@ -89,11 +94,6 @@ pub enum TokenFault {
         "The clock of this server is not set, so that it cannot tell whether this bearer token is current. API keys work."
     )]
     ClockUnset,
-    /// Its key is bound to other networks.
-    #[error(
-        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
-    )]
-    Elsewhere,
     /// The key that made it is gone.
     #[error(
         "The API key that made this bearer token was revoked or has expired. Get a new token from /auth/token with a key that is in force."
@@ -110,6 +110,7 @@ impl TokenFault {
             Self::Foreign => "FOREIGN_TOKEN",
             Self::Expired => "EXPIRED_TOKEN",
             Self::Early => "EARLY_TOKEN",
+            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
             Self::UnknownKey => "TOKEN_OF_UNKNOWN_KEY",
             Self::NoProviderKeys => "NO_PROVIDER_KEYS",
             Self::Issuer => "TOKEN_ISSUER",
@@ -117,7 +118,6 @@ impl TokenFault {
             Self::Name => "TOKEN_WITHOUT_NAME",
             Self::NoRole => "TOKEN_WITHOUT_ROLE",
             Self::ClockUnset => "CLOCK_UNSET",
-            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
             Self::KeyEnded => "TOKEN_OF_ENDED_KEY",
         }
     }
