@@ -56,7 +56,7 @@ impl Tickets {
     pub(super) fn make(&self, caller: &Caller, now: Instant) -> Result<Secret, TicketFault> {
         if !matches!(
             caller.credential,
-            CredentialId::Key(_) | CredentialId::Token(_)
+            CredentialId::Key(_) | CredentialId::Token(_) | CredentialId::Outside(_)
         ) {
             return Err(TicketFault::NotByKey);
         }
