@@ -61,6 +61,7 @@ pub mod config;
 /// Documentation for those who install and use rackhand; the running service shows it at `/help`.
 pub mod docs {
     #![doc = include_str!("docs/first-steps.md")]
+    #![doc = include_str!("docs/keys.md")]
     #![doc = include_str!("docs/tools.md")]
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
@@ -72,6 +73,8 @@ pub mod docs {
     /// All pages as one text.
     pub const TEXT: &str = concat!(
         include_str!("docs/first-steps.md"),
+        "\n\n",
+        include_str!("docs/keys.md"),
         "\n\n",
         include_str!("docs/tools.md"),
         "\n\n",
