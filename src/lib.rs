@@ -45,7 +45,8 @@
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
 //! | audit keeper | the segments of the audit trail | lines to write, stop | stop and the last line is synced |
 //! | sweeper of watches | nothing | the first watch, stop | stop |
-//! | HTTP acceptor | listener, its connections | stop | drained, or deadline |
+//! | HTTP acceptor, one per port | listener, its connections | stop | drained, or deadline |
+//! | keeper of the certificate | what clients see of it | files, names and addresses that change, stop | stop |
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
 //! | MCP keeper | nothing | subscriptions (it looks for changes while there are any), panics of calls, stop | stop |
 //! | one per MCP call that speaks before its answer | the call | its client's taking it back, stop | the call's end |
@@ -66,6 +67,7 @@ pub mod docs {
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/link.md")]
+    #![doc = include_str!("docs/tls.md")]
     #![doc = include_str!("docs/mcp.md")]
     #![doc = include_str!("docs/stdio.md")]
     #![doc = include_str!("docs/simulated-core.md")]
@@ -83,6 +85,8 @@ pub mod docs {
         include_str!("docs/safety.md"),
         "\n\n",
         include_str!("docs/link.md"),
+        "\n\n",
+        include_str!("docs/tls.md"),
         "\n\n",
         include_str!("docs/mcp.md"),
         "\n\n",

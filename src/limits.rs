@@ -256,16 +256,20 @@ pub const HTTP2_CONNECTIONS_MAX: usize = 32;
 
 /// Requests under way on one connection with HTTP/2, event streams included. One more is refused by the HTTP layer, and its client
 /// sends it again when another has ended.
-pub const HTTP2_STREAMS_MAX: u32 = 32;
+pub const HTTP2_STREAMS_MAX: usize = 32;
 
-/// Bytes of requests that one connection with HTTP/2 may send ahead of their being read, on one stream and on all.
-pub const HTTP2_STREAM_WINDOW_BYTES: u32 = 64 << 10;
+/// Bytes of a request that a client with HTTP/2 may send ahead of their being read. More wait at the client.
+pub const HTTP2_STREAM_WINDOW_BYTES: usize = 64 << 10;
 
-/// The same on all streams of a connection.
-pub const HTTP2_WINDOW_BYTES: u32 = 128 << 10;
+/// The same for all requests of a connection.
+pub const HTTP2_WINDOW_BYTES: usize = 128 << 10;
 
 /// Bytes of answers that wait on one stream of HTTP/2 for its client to take them.
 pub const HTTP2_SEND_BYTES: usize = 64 << 10;
+
+/// Bytes of answers over HTTP/2 that are made or wait for their clients to take them, each counted at its bound until it is made. A
+/// request that would pass it is answered 503 with `Retry-After`, before anything is done.
+pub const HTTP2_ANSWERS_MAX_BYTES: usize = 12 << 20;
 
 /// Requests on one connection with HTTP/2 that were taken back before they were looked at. One more ends the connection (rapid reset,
 /// CVE-2023-44487).
@@ -523,6 +527,27 @@ pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
 /// Longest time in which tokens can be refreshed from one showing of a key, seconds. A longer one cannot be configured.
 pub const TOKEN_CHAIN_MAX_SECS: u64 = 30 * 24 * 3_600;
 
+/// Longest document with the keys of an identity provider, bytes. A longer one is not read; the keys known before stay.
+pub const PROVIDER_KEYS_MAX_BYTES: usize = 64 << 10;
+
+/// Keys of an identity provider. A set with more is not taken.
+pub const PROVIDER_KEYS_MAX: usize = 32;
+
+/// Longest name of such a key, bytes. One with a longer name is left out.
+pub const PROVIDER_KEY_ID_MAX_BYTES: usize = 256;
+
+/// Seconds between two looks at an identity provider's keys.
+pub const PROVIDER_REFRESH_SECS: u64 = 3_600;
+
+/// Least seconds between two looks, however many tokens name a key that is not known.
+pub const PROVIDER_FETCH_MIN_SECS: u64 = 60;
+
+/// Seconds for which keys hold that could not be read again since. After that nobody comes in by them.
+pub const PROVIDER_KEYS_AGE_MAX_SECS: u64 = 24 * 3_600;
+
+/// Entries in the list of roles for tokens from outside.
+pub const PROVIDER_ROLES_MAX: usize = 64;
+
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
@@ -633,6 +658,21 @@ const SESSION_BYTES: usize = 256;
 /// Memory of an event stream or WebSocket that is not used, bytes, its task and its feed included; measured.
 const STREAM_BYTES: usize = 3_600;
 
+/// Memory of TLS on a connection that is not used, bytes; measured.
+const TLS_BYTES: usize = 4_200;
+
+/// Memory of a TLS record that is not whole yet, bytes: the longest that there can be (RFC 8446, section 5.2).
+const TLS_RECORD_BYTES: usize = 18 << 10;
+
+/// Memory of a TLS handshake whose messages are not whole yet, bytes: the longest that rustls takes.
+const HANDSHAKE_BYTES: usize = 64 << 10;
+
+/// Memory of a connection with HTTP/2 beside its requests, bytes: tables of header fields, frames on their way.
+const HTTP2_BYTES: usize = 64 << 10;
+
+/// Memory of one request over HTTP/2 beside its body and answer, bytes: its task, its stream, its head.
+const HTTP2_REQUEST_BYTES: usize = 8 << 10;
+
 /// Memory of one subscription beside its name, bytes: a mark, a place, and its entry in the table of what is looked at.
 const SUBSCRIPTION_BYTES: usize = 160;
 
@@ -658,12 +698,18 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + SIDE_BYTES_MAX
     + 2 * CORE_FRAME_MAX_BYTES
     + DATABASE_BYTES
-    + CONNECTIONS_MAX * CONNECTION_BUFFER_BYTES
+    + CONNECTIONS_MAX * (CONNECTION_BUFFER_BYTES + TLS_BYTES + TLS_RECORD_BYTES)
+    + HANDSHAKES_MAX * HANDSHAKE_BYTES
+    + HTTP2_CONNECTIONS_MAX * (HTTP2_BYTES + HTTP2_WINDOW_BYTES)
+    + HTTP2_CONNECTIONS_MAX * HTTP2_STREAMS_MAX * HTTP2_REQUEST_BYTES
+    + HTTP2_ANSWERS_MAX_BYTES
     + BODIES_MAX_BYTES
     + REQUESTS_MAX * ANSWER_MAX_BYTES
     + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
     + SESSIONS_MAX * SESSION_BYTES
-    + STREAMS_MAX * STREAM_BYTES
+    + STREAMS_MAX * (STREAM_BYTES + TLS_BYTES)
+    // Nothing is expected on a stream, so only one who means harm leaves records half sent.
+    + STREAMS_PER_CALLER_MAX * TLS_RECORD_BYTES
     + WEBSOCKETS_MAX * (WEBSOCKET_MESSAGE_MAX_BYTES + WEBSOCKET_BUFFER_BYTES)
     + ATTENDED_MAX * ANSWER_MAX_BYTES
     + ATTENDED_BYTES_MAX
@@ -679,10 +725,11 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
     + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
     + TOKEN_ENDS_BYTES
-    + TICKETS_MAX * TICKET_BYTES;
+    + TICKETS_MAX * TICKET_BYTES
+    + 2 * PROVIDER_KEYS_MAX_BYTES;
 
-/// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a fifth.
-pub const MEMORY_BUDGET_BYTES: usize = 224 << 20;
+/// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a tenth.
+pub const MEMORY_BUDGET_BYTES: usize = 336 << 20;
 
 const _: () = assert!(
     WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,

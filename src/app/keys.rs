@@ -2,16 +2,20 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
 use crate::base::clock::UnixMillis;
 use crate::base::file;
 use crate::base::secret::Secret;
-use crate::config::{Config, KEYS_CREDENTIAL, KEYS_VARIABLE, Problems, TOKEN_SECRET_VARIABLE};
+use crate::config::{
+    Config, JwksPlace, KEYS_CREDENTIAL, KEYS_VARIABLE, Problems, TOKEN_SECRET_VARIABLE,
+};
 use crate::guard::keyfile::{KeyFile, KeyRecord, NewKey};
-use crate::guard::token::{SecretFile, TokenTimes, Tokens};
+use crate::guard::token::{KeySetSource, Provider, ProviderRules, SecretFile, TokenTimes, Tokens};
 use crate::guard::{HighTime, Network, Open, Role, given};
+use crate::link::Dial;
 use crate::service::qsys;
 
 /// How MCP's own `ping` is named among the tools that anybody may call.
@@ -46,6 +50,33 @@ pub(super) fn tokens(config: &Config) -> Tokens {
         );
     }
     tokens
+}
+
+/// The identity provider of a configuration.
+pub(super) fn provider(config: &Config, dial: &Arc<dyn Dial>) -> Option<Arc<Provider>> {
+    let provider = config.identity_provider.as_ref()?;
+    // Both were looked at when the configuration was read.
+    let roles = provider
+        .roles
+        .iter()
+        .filter_map(|(value, role)| Some((value.clone(), role.parse().ok()?)));
+    let source = match &provider.jwks {
+        JwksPlace::File(path) => KeySetSource::File(path.clone()),
+        JwksPlace::Url(url) => KeySetSource::Url {
+            url: url.parse().ok()?,
+            ca_file: provider.ca_file.clone(),
+            dial: Arc::clone(dial),
+        },
+    };
+    let accepted = ProviderRules {
+        issuer: provider.issuer.clone(),
+        audience: provider.audience.clone(),
+        resource: provider.resource.clone(),
+        name_claim: provider.name_claim.clone(),
+        role_claim: provider.role_claim.clone(),
+        roles: roles.collect(),
+    };
+    Some(Arc::new(Provider::new(accepted, source)))
 }
 
 /// Ends every bearer token, and returns what to tell the person.

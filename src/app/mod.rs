@@ -248,7 +248,14 @@ impl Running {
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let guard = Arc::new(guard.with_tokens(keys::tokens(config)));
+        let mut guard = guard.with_tokens(keys::tokens(config));
+        // Not as Cores are reached: a provider is no Core, also where those are simulated.
+        let network: Arc<dyn Dial> = Arc::new(NetDial);
+        if let Some(provider) = keys::provider(config, &network) {
+            guard = guard.with_provider(Arc::clone(&provider));
+            parts.http.spawn(provider.keep(parts.stop_http.clone()));
+        }
+        let guard = Arc::new(guard);
         let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());

@@ -4,6 +4,7 @@
 //! the code. Secrets are not here but in files that this names.
 
 mod problems;
+mod provider;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -61,6 +62,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
+    /// The site's identity provider, if there is one.
+    pub identity_provider: Option<ProviderConfig>,
     /// The Q-SYS systems, at least one.
     pub cores: Vec<CoreConfig>,
     /// Timing of every link.
@@ -105,6 +108,15 @@ pub struct AccessConfig {
     pub keys_credential: Option<PathBuf>,
 }
 
+/// Section `[listen.tls]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// The site's certificate and its key; without them the box makes its own.
+    pub files: Option<(PathBuf, PathBuf)>,
+}
+
 /// Section `[tokens]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokensConfig {
@@ -116,13 +128,34 @@ pub struct TokensConfig {
     pub secret: Option<Secret>,
 }
 
-/// Section `[listen.tls]`.
+/// Section `[identity-provider]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsConfig {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// The site's certificate and its key; without them the box makes its own.
-    pub files: Option<(PathBuf, PathBuf)>,
+pub struct ProviderConfig {
+    /// The issuer.
+    pub issuer: String,
+    /// The audience.
+    pub audience: String,
+    /// The URL of this box.
+    pub resource: String,
+    /// Where its keys are.
+    pub jwks: JwksPlace,
+    /// The authorities for an `https` URL of its keys.
+    pub ca_file: PathBuf,
+    /// The claim with the person's name.
+    pub name_claim: String,
+    /// The claim that gives roles.
+    pub role_claim: String,
+    /// What its values give, as words.
+    pub roles: Vec<(String, String)>,
+}
+
+/// Where the keys of an identity provider are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksPlace {
+    /// A file.
+    File(PathBuf),
+    /// A URL that was found fit.
+    Url(String),
 }
 
 /// One `[[core]]`.
@@ -393,7 +426,8 @@ fn laid_over(defaults: &Table, file: Table, problems: &mut Problems) -> Table {
 fn lay(under: &mut Table, over: Table, section: &str, problems: &mut Problems) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => {
+            // A table that is empty by default has names of the site's own.
+            (Some(Value::Table(under)), Value::Table(over)) if !under.is_empty() => {
                 lay(under, over, &format!("{section}.{key}"), problems);
             }
             (Some(under), value) => *under = value,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
+use super::provider;
 use super::{
     AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
     Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
@@ -31,8 +32,10 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
+    let provider = section("identity-provider");
     Config {
         access: read_access(Section::new("access", access, problems)),
+        identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(listen, problems),
         cores: read_cores(merged, problems),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
 use super::network::Network;
+use super::token::OUTSIDE_PREFIX;
 use super::{Reach, Role, Scope};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
@@ -130,7 +131,7 @@ pub enum KeyFileError {
     NameTaken(String),
     /// The name cannot be used.
     #[error(
-        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it and with no bracket at its beginning; not {0:?}"
+        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, and begins with neither a bracket nor {OUTSIDE_PREFIX:?}; not {0:?}"
     )]
     BadName(String),
     /// The patterns of components cannot be used.
@@ -353,6 +354,7 @@ pub fn is_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
         && name.trim() == name
         && !name.starts_with('(')
+        && !name.starts_with(OUTSIDE_PREFIX)
 }
 
 /// Whether a key can be made so.
@@ -481,7 +483,7 @@ mod tests {
             file.create(&new("a")),
             Err(KeyFileError::NameTaken(_))
         ));
-        for name in ["", "a\nb", &"x".repeat(65)] {
+        for name in ["", "a\nb", "idp:a", &"x".repeat(65)] {
             assert!(matches!(
                 file.create(&new(name)),
                 Err(KeyFileError::BadName(_))

@@ -144,7 +144,10 @@ impl Guard {
             ));
         }
         let table = self.table.read().clone();
-        let holder = maker.credential.key().and_then(|key| table.holder_of(key));
+        let holder = maker
+            .credential
+            .holder()
+            .and_then(|key| table.holder_of(key));
         holder.map_or(Ok(()), |holder| is_no_wider(new, holder))
     }
 }

@@ -240,6 +240,8 @@ pub enum CredentialId {
     Key(KeyId),
     /// A bearer token that a key made.
     Token(TokenId),
+    /// A bearer token of the identity provider.
+    Outside(TokenId),
     /// None: the caller is on this machine, which the configuration trusts.
     Loopback,
     /// None: the caller may be anybody.
@@ -247,12 +249,14 @@ pub enum CredentialId {
 }
 
 impl CredentialId {
-    /// The key that is behind it: what it may do ends with it, and counts to it.
+    /// The key or the person behind it, however many tokens they have: what is done with any of them counts to it.
     #[must_use]
-    pub const fn key(self) -> Option<KeyId> {
+    pub const fn holder(self) -> Option<KeyId> {
         match self {
             Self::Local | Self::Loopback | Self::Anonymous => None,
-            Self::Key(key) | Self::Token(TokenId { key, .. }) => Some(key),
+            Self::Key(key)
+            | Self::Token(TokenId { key, .. })
+            | Self::Outside(TokenId { key, .. }) => Some(key),
         }
     }
 }
@@ -265,7 +269,7 @@ pub struct TokenId {
     ends: u32,
     /// For how long it can be refreshed when it ends, seconds.
     left: u32,
-    /// The secret that it was made under.
+    /// The secret that it was made under, or the withdrawals of the identity provider's keys before it.
     generation: u32,
 }
 

@@ -56,7 +56,7 @@ impl Tickets {
     pub(super) fn make(&self, caller: &Caller, now: Instant) -> Result<Secret, TicketFault> {
         if !matches!(
             caller.credential,
-            CredentialId::Key(_) | CredentialId::Token(_)
+            CredentialId::Key(_) | CredentialId::Token(_) | CredentialId::Outside(_)
         ) {
             return Err(TicketFault::NotByKey);
         }
@@ -65,7 +65,7 @@ impl Tickets {
         let ticket = format!("{PREFIX}{}", letters.unwrap_or_default());
         let mut rows = self.0.lock();
         rows.retain(|_, row| now < row.ends);
-        let own = |row: &&Row| row.caller.credential.key() == caller.credential.key();
+        let own = |row: &&Row| row.caller.credential.holder() == caller.credential.holder();
         let is_full = rows.len() >= TICKETS_MAX
             || rows.values().filter(own).count() >= TICKETS_PER_CREDENTIAL_MAX;
         if is_full {

@@ -12,6 +12,7 @@ mod multiplexed;
 mod open;
 mod origin;
 mod reply;
+mod resource;
 mod route;
 mod seats;
 mod secure;
@@ -45,6 +46,7 @@ pub use route::{Access, Route};
 use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
+use self::resource::Metadata;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
@@ -123,9 +125,12 @@ pub struct Front {
     logs_requests: bool,
     exports: trail::Count,
     multiplexed: multiplexed::Count,
+    answers: multiplexed::Answers,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
+    /// What is told of the identity provider, if there is one.
+    metadata: Option<Metadata>,
 }
 
 impl fmt::Debug for Front {
@@ -164,7 +169,11 @@ impl Front {
         origins: OriginRules,
         limits: Limits,
     ) -> Self {
+        let metadata = guard
+            .provider()
+            .map(|provider| Metadata::new(provider.rules()));
         Self {
+            metadata,
             server,
             guard,
             health,
@@ -178,6 +187,7 @@ impl Front {
             logs_requests: false,
             exports: trail::Count::default(),
             multiplexed: multiplexed::Count::default(),
+            answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
         }
@@ -368,6 +378,20 @@ impl Front {
         peer: IpAddr,
         visit: &mut Visit,
     ) -> Response<Body> {
+        let mut response = self.decide(route, request, peer, visit).await;
+        if let Some(metadata) = &self.metadata {
+            metadata.hint_at(response.headers_mut());
+        }
+        response
+    }
+
+    async fn decide(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        visit: &mut Visit,
+    ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
             query
@@ -446,10 +470,11 @@ impl Front {
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
             (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
-            (Route::NoOauth, _) => reply::text(
-                404,
-                "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
-            ),
+            (Route::ResourceMetadata, _) => match &self.metadata {
+                Some(metadata) => metadata.answer(),
+                None => reply::text(404, resource::NO_OAUTH),
+            },
+            (Route::NoOauth, _) => reply::text(404, resource::NO_OAUTH),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
             (
                 Route::Nothing
@@ -484,6 +509,10 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
         Refusal::KeyInUrl => (400, None),
         Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere) => (403, None),
+        Refusal::Token(TokenFault::NoRole) => (403, None),
+        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
+            (503, Some(Duration::from_mins(1)))
+        }
         Refusal::NoKeys
         | Refusal::Missing
         | Refusal::Unreadable

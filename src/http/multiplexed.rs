@@ -24,10 +24,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 
 use super::body::Body;
+use super::reply::{self, Refused};
 use super::route::Route;
 use super::seats::{Seat, Usage};
 use super::socket::{Flushed, Socket};
-use super::{Front, lasting, refuse};
+use super::{Front, endpoint, lasting, refuse};
 use crate::base::shutdown::Stop;
 use crate::limits;
 
@@ -38,6 +39,61 @@ pub(super) struct Count(Arc<AtomicUsize>);
 /// A place among them, given back when dropped.
 #[derive(Debug)]
 struct Place(Count);
+
+/// Bytes of answers that are made, or wait for their clients to take them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Answers(Arc<AtomicUsize>);
+
+/// Room for one answer, given back when dropped.
+#[derive(Debug)]
+struct Share {
+    answers: Answers,
+    bytes: usize,
+}
+
+/// An answer that keeps its room until its last byte is gone.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Answers {
+    /// Room for an answer of which nothing is known yet.
+    fn take(&self) -> Option<Share> {
+        let bytes = limits::ANSWER_MAX_BYTES;
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let share = Share {
+            answers: self.clone(),
+            bytes,
+        };
+        (before + bytes <= limits::HTTP2_ANSWERS_MAX_BYTES).then_some(share)
+    }
+}
+
+impl Share {
+    /// Keeps as much room as the answer takes.
+    fn hold(mut self, answer: Bytes) -> Bytes {
+        let spare = self.bytes.saturating_sub(answer.len());
+        self.answers.0.fetch_sub(spare, Ordering::Relaxed);
+        self.bytes -= spare;
+        Bytes::from_owner(Held {
+            bytes: answer,
+            _share: self,
+        })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.answers.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
 
 impl Count {
     pub(super) fn has_room(&self) -> bool {
@@ -129,10 +185,10 @@ pub(super) async fn converse<S>(
     let mut connection = Box::pin(
         http2::Builder::new(requests.clone())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits::HTTP2_STREAMS_MAX)
-            .max_header_list_size(u32::try_from(limits::HEAD_MAX_BYTES).unwrap_or(u32::MAX))
-            .initial_stream_window_size(limits::HTTP2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::HTTP2_WINDOW_BYTES)
+            .max_concurrent_streams(setting(limits::HTTP2_STREAMS_MAX))
+            .max_header_list_size(setting(limits::HEAD_MAX_BYTES))
+            .initial_stream_window_size(setting(limits::HTTP2_STREAM_WINDOW_BYTES))
+            .initial_connection_window_size(setting(limits::HTTP2_WINDOW_BYTES))
             .max_send_buf_size(limits::HTTP2_SEND_BYTES)
             .max_pending_accept_reset_streams(limits::HTTP2_PENDING_RESETS_MAX)
             .max_local_error_reset_streams(limits::HTTP2_FAULTY_STREAMS_MAX)
@@ -170,6 +226,10 @@ pub(super) async fn converse<S>(
     }
 }
 
+fn setting(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// Returns when nothing was asked for so long. HTTP/2 has no time limit of its own, neither for a preface nor for a head that never
 /// ends.
 async fn idle(usage: &Usage, limit: Duration) {
@@ -193,8 +253,22 @@ async fn respond(
         let route = Route::of(request.uri().path());
         return refuse(route, request.headers(), 431, "Too many header fields.");
     }
+    let Some(share) = front.answers.take() else {
+        return reply::refuse(&Refused {
+            route: Route::of(request.uri().path()),
+            status: 503,
+            message: "Too many answers wait for their clients. Try again in a second.",
+            version: endpoint::version(request.headers()),
+            retry_after: Some(Duration::from_secs(1)),
+        });
+    };
     let is_head = request.method() == Method::HEAD;
     let mut response = front.respond(request, peer).await;
+    match response.body_mut() {
+        Body::Whole(bytes) => *bytes = share.hold(std::mem::take(bytes)),
+        // These make each piece when the one before was taken.
+        Body::Events(_) | Body::Lines(_) | Body::Lasting(_) => {}
+    }
     response.body_mut().flow(&front.guard, stop);
     if is_head {
         // HTTP/1.1 leaves the body out by itself.
@@ -205,4 +279,25 @@ async fn respond(
         }
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_hold_their_room_until_they_are_gone_and_no_request_begins_without_any() {
+        let answers = Answers::default();
+        let most = limits::HTTP2_ANSWERS_MAX_BYTES / limits::ANSWER_MAX_BYTES;
+        let mut shares: Vec<_> = (0..most).map(|_| answers.take().unwrap()).collect();
+        assert!(answers.take().is_none());
+        let answer = shares.pop().unwrap().hold(Bytes::from_static(b"short"));
+        drop(shares);
+        assert_eq!(answers.0.load(Ordering::Relaxed), 5);
+        let part = answer.slice(1..2);
+        drop(answer);
+        assert_eq!(answers.0.load(Ordering::Relaxed), 5);
+        drop(part);
+        assert_eq!(answers.0.load(Ordering::Relaxed), 0);
+    }
 }

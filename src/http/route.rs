@@ -35,6 +35,8 @@ pub enum Route {
     Authority,
     /// `/audit.jsonl`: the audit trail as it stands on disk.
     AuditLines,
+    /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
+    ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -60,7 +62,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -75,6 +77,7 @@ impl Route {
         Self::Ticket,
         Self::Authority,
         Self::AuditLines,
+        Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -97,6 +100,8 @@ impl Route {
             "/auth/ticket" => Self::Ticket,
             "/ca.pem" => Self::Authority,
             "/audit.jsonl" => Self::AuditLines,
+            "/.well-known/oauth-protected-resource"
+            | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -113,7 +118,11 @@ impl Route {
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::Authority | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live
+            | Self::Authority
+            | Self::ResourceMetadata
+            | Self::NoOauth
+            | Self::Nothing => Access::Open,
         }
     }
 
@@ -144,7 +153,8 @@ impl Route {
             | Self::Health
             | Self::StatusPage
             | Self::Help
-            | Self::Authority => "GET, HEAD",
+            | Self::Authority
+            | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -168,7 +178,11 @@ mod tests {
             ("/", Route::StatusPage),
             ("/health", Route::Health),
             ("/healthz", Route::Health),
-            ("/.well-known/oauth-protected-resource/mcp", Route::NoOauth),
+            (
+                "/.well-known/oauth-protected-resource/mcp",
+                Route::ResourceMetadata,
+            ),
+            ("/.well-known/oauth-authorization-server", Route::NoOauth),
             ("/register", Route::NoOauth),
             ("/sse", Route::Sse),
             ("/messages", Route::Messages),
@@ -192,7 +206,11 @@ mod tests {
                 is_open,
                 matches!(
                     route,
-                    Route::Live | Route::Authority | Route::NoOauth | Route::Nothing
+                    Route::Live
+                        | Route::Authority
+                        | Route::ResourceMetadata
+                        | Route::NoOauth
+                        | Route::Nothing
                 )
             );
         }

@@ -59,15 +59,13 @@ pub(super) fn read(certificate: &[u8]) -> Option<Reading> {
 
 fn alternative_names(extension: &[u8]) -> Option<Vec<String>> {
     let mut reader = Reader(extension);
-    let content = loop {
-        match reader.next()? {
-            (OCTETS, content) => break content,
-            // Whether the extension is critical.
-            _ => continue,
-        }
-    };
+    let mut content = reader.next()?;
+    if content.0 != OCTETS {
+        // First it says whether it is critical.
+        content = reader.next()?;
+    }
     let mut names = Vec::new();
-    let mut reader = Reader(Reader(content).expect(SEQUENCE)?);
+    let mut reader = Reader(Reader(content.1).expect(SEQUENCE)?);
     while let Some((tag, name)) = reader.next() {
         match tag {
             DNS_NAME => names.extend(

@@ -287,11 +287,12 @@ impl Certificates {
         let fault = fault.as_ref().map(with_cause);
         let mut logged = self.logged.lock();
         if fault != *logged {
-            match &fault {
-                Some(fault) => tracing::error!(
+            if let Some(fault) = &fault {
+                tracing::error!(
                     "The certificate needs a person: {fault}. What was shown before is shown on."
-                ),
-                None => tracing::info!("The certificate is as it should be again."),
+                );
+            } else {
+                tracing::info!("The certificate is as it should be again.");
             }
             *logged = fault;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use sysinfo::Networks;
+use sysinfo::{NetworkData, Networks};
 
 use crate::limits::CERTIFICATE_NAMES_MAX;
 
@@ -31,7 +31,7 @@ pub(super) fn of_this_machine(configured: &[String]) -> Vec<String> {
     let addresses = networks
         .iter()
         .flat_map(|networks| networks.values())
-        .flat_map(|interface| interface.ip_networks())
+        .flat_map(NetworkData::ip_networks)
         .map(|network| network.addr);
     collect(configured, &host, addresses)
 }

@@ -163,12 +163,9 @@ async fn anybody_is_shown_and_may_call_the_tools_that_are_open_and_no_other() {
         .client_as("nobody")
         .post(&refs(&headers), &body.to_string())
         .await;
-    assert_eq!(
-        shelf.json()["result"]["resources"],
-        json!([]),
-        "{}",
-        shelf.body
-    );
+    let shelf = shelf.json();
+    let resources = shelf["result"]["resources"].as_array();
+    assert!(resources.is_none_or(Vec::is_empty), "{shelf}");
     assert_eq!(
         bed.client_as("nobody")
             .request("GET", "/help", &[], "")

@@ -13,3 +13,4 @@ mod commands;
 mod life;
 mod stdio;
 mod store;
+mod tls;

@@ -63,6 +63,12 @@ fn initialize() -> Value {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "host", "version": "1"}}})
 }
 
+/// What the first message of a host is answered through a bridge.
+pub(crate) async fn through_bridge(arguments: &[&str], key: &str) -> Value {
+    let mut bridge = Started::new(&[arguments, &["--key", key]].concat());
+    bridge.ask(&initialize()).await
+}
+
 #[tokio::test]
 async fn a_bridge_carries_answers_and_ends_with_its_input_or_a_signal() {
     let process = Process::start(&["demo", "--listen", "127.0.0.1:0", "--key", KEY]);

@@ -103,6 +103,8 @@ async fn twice_as_many_connections_as_there_are_places_keep_no_right_client_out(
             assert_eq!(&answer, b"HTTP/1.1 200");
             crate::bed::until(&mut stay, "ok\n").await;
         }
-        drop(crowds);
+        for mut member in crowds {
+            member.kill().await.unwrap();
+        }
     }
 }

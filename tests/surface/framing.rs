@@ -6,6 +6,7 @@ use crate::bed::Bed;
 const SECOND: &str = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a table of attacks")]
 async fn what_could_be_read_in_two_ways_is_refused_and_nothing_behind_it_is_read() {
     let bed = Bed::new().await;
     let post =

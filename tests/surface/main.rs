@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     reason = "a test that finds something else has failed"
 )]
@@ -11,6 +12,7 @@ mod crowd;
 mod frames;
 mod framing;
 mod http2;
+mod log;
 mod pages;
 mod slow;
 mod tls;

@@ -104,7 +104,7 @@ async fn a_websocket_works_over_tls() {
     let mut request = "wss://rack.local/mcp/ws".into_client_request().unwrap();
     let key = format!("Bearer {}", bed.key).parse().unwrap();
     request.headers_mut().insert("authorization", key);
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream)
+    let (mut socket, _) = Box::pin(tokio_tungstenite::client_async(request, stream))
         .await
         .unwrap();
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;

@@ -1,6 +1,8 @@
 //! Bearer tokens at the guard: a token is worth what it says, and never more than its key is worth now.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -9,15 +11,20 @@ use tokio::time::Instant;
 use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
 use crate::guard::keyfile::Stamp;
-use crate::guard::token::{self, Ends, Maker, Minted, Subject, TokenFault, TokenTimes, Tokens};
-use crate::guard::{Caller, CredentialId, Scope, Scopes, TokenId};
+use crate::guard::token::{
+    self, Ends, Minted, Outside, Provider, Read, Subject, TokenFault, TokenTimes, Tokens,
+};
+use crate::guard::{Caller, CredentialId, KeyId, Reach, Scope, Scopes, TokenId};
 
 /// What the guard keeps for tokens.
 #[derive(Debug)]
 pub(super) struct Bearers {
     tokens: Tokens,
     secret_seen: Mutex<Stamp>,
+    provider: Option<Arc<Provider>>,
     ends: Mutex<Ends>,
+    /// How often the provider had withdrawn a key at the last look.
+    withdrawals: AtomicU32,
     began: Instant,
 }
 
@@ -27,14 +34,37 @@ impl Bearers {
         Self {
             tokens,
             secret_seen: Mutex::new(seen.unwrap_or_default()),
+            provider: None,
             ends: Mutex::new(Ends::new(Instant::now())),
+            withdrawals: AtomicU32::new(0),
             began: Instant::now(),
+        }
+    }
+
+    /// Notes that a token was let in, and what matters of it from then on.
+    fn credential(&self, key: KeyId, ends: Instant, left: u32, generation: u32) -> TokenId {
+        self.ends.lock().note(ends);
+        let since_began = ends.saturating_duration_since(self.began);
+        TokenId {
+            key,
+            ends: u32::try_from(since_began.as_secs()).unwrap_or(u32::MAX),
+            left,
+            generation,
         }
     }
 
     /// When a token ends, in whole seconds: its last fraction of one is not waited for.
     fn end_of(&self, token: &TokenId) -> Instant {
         self.began + Duration::from_secs(token.ends.into())
+    }
+
+    /// Whether the provider withdrew a key since the last look.
+    fn has_withdrawn(&self) -> bool {
+        let Some(provider) = &self.provider else {
+            return false;
+        };
+        let withdrawals = provider.withdrawals();
+        self.withdrawals.swap(withdrawals, Ordering::Relaxed) != withdrawals
     }
 
     /// Whether the secret stands in a file.
@@ -106,10 +136,25 @@ impl Guard {
     /// The guard with tokens of this kind, in place of those that end with the process.
     #[must_use]
     pub fn with_tokens(self, tokens: Tokens) -> Self {
-        Self {
-            bearers: Bearers::new(tokens),
-            ..self
-        }
+        let provider = self.bearers.provider;
+        let bearers = Bearers {
+            provider,
+            ..Bearers::new(tokens)
+        };
+        Self { bearers, ..self }
+    }
+
+    /// The guard with an identity provider, whose tokens it takes too.
+    #[must_use]
+    pub fn with_provider(mut self, provider: Arc<Provider>) -> Self {
+        self.bearers.provider = Some(provider);
+        self
+    }
+
+    /// The identity provider, if there is one.
+    #[must_use]
+    pub const fn provider(&self) -> Option<&Arc<Provider>> {
+        self.bearers.provider.as_ref()
     }
 
     /// Makes a token for a caller that was let in: with a key, or with a token whose chain is not over.
@@ -127,9 +172,10 @@ impl Guard {
                 let chain = Duration::from_secs(token.left.into()) + remaining;
                 (token.key, chain)
             }
-            CredentialId::Local | CredentialId::Loopback | CredentialId::Anonymous => {
-                return Err(MintFault::NotByKey);
-            }
+            CredentialId::Local
+            | CredentialId::Loopback
+            | CredentialId::Anonymous
+            | CredentialId::Outside(_) => return Err(MintFault::NotByKey),
         };
         let scopes = wish.scopes.unwrap_or(caller.scopes);
         if let Some(scope) = scopes.iter().find(|scope| !caller.scopes.has(*scope)) {
@@ -182,14 +228,22 @@ impl Guard {
     fn caller_of(&self, table: &Table, token: &str, peer: IpAddr) -> Result<Caller, TokenFault> {
         let now = Instant::now();
         let wall = UnixMillis::now();
-        match token::maker(token)? {
-            Maker::Own => {}
-        }
-        let own = self.bearers.tokens.read(token, now, wall)?;
+        let bearers = &self.bearers;
+        let read = token::read(
+            token,
+            &bearers.tokens,
+            bearers.provider.as_deref(),
+            now,
+            wall,
+        )?;
+        let own = match read {
+            Read::Own(own) => own,
+            Read::Outside(outside) => return Ok(self.caller_outside(outside)),
+        };
         let holder = table
             .holders()
             .filter(|holder| *holder.caller.name == *own.name)
-            .filter_map(|holder| Some((holder, holder.caller.credential.key()?)))
+            .filter_map(|holder| Some((holder, holder.caller.credential.holder()?)))
             .find(|(_, key)| own.is_of(*key));
         let (holder, key) = holder
             .filter(|(holder, _)| holder.is_in_force(self.time.now()))
@@ -197,20 +251,42 @@ impl Guard {
         if !holder.is_at_home(peer) {
             return Err(TokenFault::Elsewhere);
         }
-        let since_began = own.ends.saturating_duration_since(self.bearers.began);
-        let credential = TokenId {
-            key,
-            ends: u32::try_from(since_began.as_secs()).unwrap_or(u32::MAX),
-            left: u32::try_from(own.left.as_secs()).unwrap_or(u32::MAX),
-            generation: own.generation,
-        };
-        self.bearers.ends.lock().note(own.ends);
+        let left = u32::try_from(own.left.as_secs()).unwrap_or(u32::MAX);
+        let credential = bearers.credential(key, own.ends, left, own.generation);
         Ok(Caller {
             role: own.role.min(holder.caller.role),
             scopes: own.scopes.and(holder.caller.scopes),
             credential: CredentialId::Token(credential),
             ..holder.caller.clone()
         })
+    }
+
+    fn caller_outside(&self, outside: Outside) -> Caller {
+        let Outside {
+            name,
+            who,
+            role,
+            ends,
+            generation,
+        } = outside;
+        let credential = self.bearers.credential(who, ends, 0, generation);
+        Caller {
+            name: name.into(),
+            role,
+            scopes: role.scopes(),
+            reach: Reach::everything(),
+            tools: None,
+            credential: CredentialId::Outside(credential),
+            address: None,
+        }
+    }
+
+    /// Whether a token of the identity provider that let a caller in would let them in again.
+    pub(super) fn is_outside_in_force(&self, token: &TokenId) -> bool {
+        let bearers = &self.bearers;
+        let provider = bearers.provider.as_ref();
+        provider.is_some_and(|provider| provider.holds(token.generation))
+            && Instant::now() < bearers.end_of(token)
     }
 
     /// Whether a token that let a caller in would let them in again with no fewer rights.
@@ -233,7 +309,8 @@ impl Guard {
 
     /// Tells of tokens that ended between two looks: by their time, or with their secret.
     pub(super) fn tell_of_token_ends(&self) {
-        if self.bearers.ends.lock().came(Instant::now()) {
+        let has_withdrawn = self.bearers.has_withdrawn();
+        if self.bearers.ends.lock().came(Instant::now()) || has_withdrawn {
             self.changes.send_replace(());
         }
     }

@@ -80,6 +80,12 @@ impl Condition {
             && self.string.is_none()
     }
 
+    fn is_impossible(&self) -> bool {
+        self.above
+            .zip(self.below)
+            .is_some_and(|(above, below)| above >= below)
+    }
+
     fn holds(&self, reading: &Reading) -> bool {
         let value = reading.value;
         reading.quality == Quality::Live
@@ -236,6 +242,17 @@ fn check(arguments: &Arguments) -> Result<(), ToolFault> {
             "condition",
             "it says nothing",
             "Give `above`, `below`, `equals` or `string`, or leave `condition` out.",
+        ));
+    }
+    if arguments
+        .condition
+        .as_ref()
+        .is_some_and(Condition::is_impossible)
+    {
+        return Err(fault::bad_argument(
+            "condition",
+            "no value is above `above` and below `below` at once",
+            "Give one of them, or an `above` that is lower than `below`.",
         ));
     }
     Ok(())
@@ -449,6 +466,14 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(answer["waited_ms"], 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_condition_that_nothing_can_meet_is_refused_at_once() {
+        let bed = bed();
+        let impossible = json!({ "above": 1, "below": 0 });
+        let fault = wait(&bed, impossible, async {}).await.unwrap_err();
+        assert!(fault.problem.contains("at once"), "{fault}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::header::HeaderMap;
@@ -142,7 +140,7 @@ fn a_token_is_its_key_for_an_hour_in_every_header() {
             (&by_key.name, by_key.role, by_key.scopes)
         );
         assert_eq!(caller.reach, by_key.reach);
-        assert_eq!(caller.credential.key(), by_key.credential.key());
+        assert_eq!(caller.credential.holder(), by_key.credential.holder());
         assert!(desk.guard.is_in_force(&caller));
     }
 }
