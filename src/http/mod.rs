@@ -508,8 +508,9 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
         Refusal::KeyInUrl => (400, None),
-        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere) => (403, None),
-        Refusal::Token(TokenFault::NoRole) => (403, None),
+        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere | TokenFault::NoRole) => {
+            (403, None)
+        }
         Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
             (503, Some(Duration::from_mins(1)))
         }
