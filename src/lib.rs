@@ -63,6 +63,7 @@ pub mod config;
 pub mod docs {
     #![doc = include_str!("docs/first-steps.md")]
     #![doc = include_str!("docs/access.md")]
+    #![doc = include_str!("docs/keys.md")]
     #![doc = include_str!("docs/tools.md")]
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
@@ -78,6 +79,8 @@ pub mod docs {
         include_str!("docs/first-steps.md"),
         "\n\n",
         include_str!("docs/access.md"),
+        "\n\n",
+        include_str!("docs/keys.md"),
         "\n\n",
         include_str!("docs/tools.md"),
         "\n\n",

@@ -159,3 +159,79 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     }
     found
 }
+
+/// Files whose product code compares in constant time: keys at the guard, tokens at the guard, secrets in general, sealed states.
+const COMPARES: &[&str] = &[
+    "src/base/secret.rs",
+    "src/guard/table.rs",
+    "src/guard/token/own.rs",
+    "src/mcp/seal.rs",
+];
+
+/// Files whose product code makes the hash of a key: for the file, for the look-up, for tickets.
+const HASHES_KEYS: &[&str] = &[
+    "src/guard/keyfile.rs",
+    "src/guard/table.rs",
+    "src/guard/ticket.rs",
+];
+
+#[test]
+fn secrets_are_compared_in_few_places_and_there_in_constant_time() {
+    let (mut compares, mut hashes, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+    for file in sources(Path::new("src")) {
+        let name = file.to_string_lossy().into_owned();
+        if name.ends_with("tests.rs") || name.contains("/tests/") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        for (number, line) in text_before_tests(&text) {
+            let is_import = line.trim_start().starts_with("use ");
+            if line.contains("ct_eq(") {
+                compares.push(name.clone());
+            }
+            if line.contains("key::hash(") && !is_import {
+                hashes.push(name.clone());
+            }
+            if let Some((before, after)) = line.split_once(".expose()")
+                && (before.contains("==") || before.contains("!=") || compares_next(after))
+            {
+                faults.push(format!("{name}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    for found in [&mut compares, &mut hashes] {
+        found.sort();
+        found.dedup();
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(compares, COMPARES);
+    assert_eq!(hashes, HASHES_KEYS);
+}
+
+/// Whether an exposed secret is compared with what follows. Whether it is empty is no secret.
+fn compares_next(after: &str) -> bool {
+    let after = after.trim_start();
+    [
+        "==",
+        "!=",
+        ".eq(",
+        ".ne(",
+        ".cmp(",
+        ".contains(",
+        ".starts_with(",
+        ".ends_with(",
+    ]
+    .iter()
+    .any(|way| after.starts_with(way))
+}
+
+/// Lines before the tests of a file, which stand at its end, without comments.
+fn text_before_tests(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    let product = text.get(..end).unwrap_or(text);
+    product
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+}

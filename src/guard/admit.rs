@@ -172,13 +172,14 @@ impl Guard {
     /// The refusal, to be told to the client.
     pub fn admit_at(&self, door: &Door<'_>) -> Result<Caller, Refusal> {
         let table = Arc::clone(&self.table.read());
+        let has_nothing = table.is_empty() && self.provider().is_none();
         match door.shown()? {
-            Shown::Nothing => self.open.admit(door).ok_or(if table.is_empty() {
+            Shown::Nothing => self.open.admit(door).ok_or(if has_nothing {
                 Refusal::NoKeys
             } else {
                 Refusal::Missing
             }),
-            _ if table.is_empty() && self.provider().is_none() => Err(Refusal::NoKeys),
+            _ if has_nothing => Err(Refusal::NoKeys),
             Shown::Ticket(ticket) => self.admit_ticket(ticket, door.peer),
             Shown::Key(key) if token::is_token(key) => self.admit_token(&table, key, door.peer),
             Shown::Key(key) => self.admit_key(&table, key, door.peer),
@@ -319,6 +320,7 @@ impl Guard {
     pub fn is_in_force(&self, caller: &Caller) -> bool {
         match &caller.credential {
             CredentialId::Token(token) => self.is_token_in_force(caller, token),
+            CredentialId::Outside(token) => self.is_outside_in_force(token),
             CredentialId::Key(key) => {
                 let table = Arc::clone(&self.table.read());
                 table.holder_of(*key).is_some_and(|holder| {

@@ -131,7 +131,7 @@ pub enum KeyFileError {
     NameTaken(String),
     /// The name cannot be used.
     #[error(
-        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, with no bracket and no {OUTSIDE_PREFIX:?} at its beginning; not {0:?}"
+        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, and begins with neither a bracket nor {OUTSIDE_PREFIX:?}; not {0:?}"
     )]
     BadName(String),
     /// The patterns of components cannot be used.
@@ -354,6 +354,7 @@ pub fn is_name(name: &str) -> bool {
         && !name.chars().any(char::is_control)
         && name.trim() == name
         && !name.starts_with('(')
+        && !name.starts_with(OUTSIDE_PREFIX)
 }
 
 /// Whether a key can be made so.

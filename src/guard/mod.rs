@@ -240,12 +240,12 @@ pub enum CredentialId {
     Key(KeyId),
     /// A bearer token that a key made.
     Token(TokenId),
+    /// A bearer token of the identity provider.
+    Outside(TokenId),
     /// None: the caller is on this machine, which the configuration trusts.
     Loopback,
     /// None: the caller may be anybody.
     Anonymous,
-    /// A bearer token of the identity provider.
-    Outside(TokenId),
 }
 
 impl CredentialId {

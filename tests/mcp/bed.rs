@@ -84,6 +84,11 @@ impl Bed {
         Self::behind(guard, HashMap::new(), &[], Limits::default(), 50)
     }
 
+    /// A bed behind this guard.
+    pub(crate) fn guarded(guard: Guard) -> Self {
+        Self::behind(guard, HashMap::new(), &[], Limits::default(), 50)
+    }
+
     fn behind(
         guard: Guard,
         keys: HashMap<&'static str, Secret>,

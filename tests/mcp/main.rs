@@ -14,6 +14,7 @@ mod board;
 mod bridge;
 mod completion;
 mod connection;
+mod doors;
 mod fixture;
 mod front;
 mod hang_up;

@@ -141,6 +141,109 @@ async fn a_secret_for_tokens_that_is_too_short_is_a_fault_and_is_not_shown() {
     assert!(!said.contains("sesame"), "{said}");
 }
 
+/// What `check` says under an environment.
+async fn checked(variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let place = Place::new("address = \"127.0.0.1\"");
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(["check", "--config", &place.config()]);
+    command.envs(variables.iter().copied());
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    (output.status.code(), said)
+}
+
+#[tokio::test]
+async fn keys_of_the_environment_are_checked_all_at_once_and_not_shown() {
+    let (code, said) = checked(&[("MCP_API_KEYS", "desk:operator:open-sesame-0001")]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("rackhand-keys"),
+        "x:king:open-sesame-0002\n",
+    )
+    .unwrap();
+    let (code, said) = checked(&[
+        ("MCP_API_KEYS", "sesame,open sesame open sesame"),
+        ("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap()),
+    ])
+    .await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(
+        said.contains("3 faults") && said.contains("rackhand-keys"),
+        "{said}"
+    );
+    assert!(!said.contains("sesame"), "{said}");
+}
+
+#[tokio::test]
+async fn the_box_is_not_opened_to_everybody_by_a_variable() {
+    let (code, said) = checked(&[("MCP_AUTH_ENABLED", "false")]).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("access.anonymous-tools"), "{said}");
+    assert_eq!(checked(&[("MCP_AUTH_ENABLED", "true")]).await.0, Some(0));
+    let (code, said) = checked(&[
+        ("RACKHAND_ACCESS_ANONYMOUS_TOOLS", "[\"qsys_set_controls\"]"),
+        ("RACKHAND_ACCESS_LOOPBACK_ROLE", "king"),
+    ])
+    .await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("access.anonymous-tools[0]"), "{said}");
+    assert!(said.contains("access.loopback-role"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_are_listed_with_all_that_bounds_them_and_rotated_with_it() {
+    let place = Place::new("address = \"127.0.0.1\"");
+    let data = place.data();
+    let (code, said) = run(&[
+        "key",
+        "new",
+        "--data",
+        &data,
+        "--name",
+        "Zone panel",
+        "--role",
+        "operator",
+        "--expires",
+        "2099-01-31",
+        "--components",
+        "Zone.*",
+        "Foyer",
+        "--network",
+        "192.168.5.0/24",
+    ])
+    .await;
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = run(&["key", "rotate", "--data", &data, "--name", "Zone panel"]).await;
+    assert!(code == Some(0) && said.contains("rh_"), "{said}");
+    let (_, said) = run(&["key", "list", "--data", &data]).await;
+    let rows: Vec<_> = said.lines().collect();
+    assert_eq!(rows.len(), 3, "{said}");
+    for row in &rows[1..] {
+        assert!(
+            row.starts_with("Zone panel") && row.contains("operator"),
+            "{said}"
+        );
+        assert!(
+            row.contains("Zone.* Foyer") && row.contains("192.168.5.0/24"),
+            "{said}"
+        );
+    }
+    assert!(
+        rows[2].contains("2099-01-31") && !rows[1].contains("2099"),
+        "{said}"
+    );
+    for (option, value) in [
+        ("--expires", "2020-01-31"),
+        ("--expires", "soon"),
+        ("--network", "192.168.5.7/24"),
+    ] {
+        let (code, said) =
+            run(&["key", "new", "--data", &data, "--name", "x", option, value]).await;
+        assert_eq!(code, Some(2), "{said}");
+    }
+}
+
 #[tokio::test]
 async fn the_secret_of_tokens_is_changed_by_a_command_and_stays_private() {
     use std::os::unix::fs::PermissionsExt as _;
