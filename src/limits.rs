@@ -509,6 +509,45 @@ pub const BRIDGE_SUBSCRIPTIONS_MAX: usize = 256;
 /// Longest operator-chosen key or key sent by a client, bytes. A longer one is refused unread.
 pub const KEY_MAX_BYTES: usize = 256;
 
+/// Longest bearer token, bytes: identity providers that put every group into it reach a few thousand. A longer one is refused unread.
+pub const TOKEN_MAX_BYTES: usize = 8 << 10;
+
+/// Longest head of a bearer token, bytes of Base64. A longer one is refused unread.
+pub const TOKEN_HEAD_MAX_BYTES: usize = 2 << 10;
+
+/// Longest body of a request for a bearer token, bytes: a life and six scopes. A longer one is refused unread.
+pub const WISH_MAX_BYTES: usize = 4 << 10;
+
+/// Shortest secret that signs bearer tokens, bytes: as long as the hash of HS256 (RFC 7518, section 3.2). A shorter one is refused.
+pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
+
+/// Longest life of a bearer token of our own, seconds. A longer one cannot be configured, and one that claims it is refused.
+pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
+
+/// Longest time in which tokens can be refreshed from one showing of a key, seconds. A longer one cannot be configured.
+pub const TOKEN_CHAIN_MAX_SECS: u64 = 30 * 24 * 3_600;
+
+/// Longest document with the keys of an identity provider, bytes. A longer one is not read; the keys known before stay.
+pub const PROVIDER_KEYS_MAX_BYTES: usize = 64 << 10;
+
+/// Keys of an identity provider. A set with more is not taken.
+pub const PROVIDER_KEYS_MAX: usize = 32;
+
+/// Longest name of such a key, bytes. One with a longer name is left out.
+pub const PROVIDER_KEY_ID_MAX_BYTES: usize = 256;
+
+/// Seconds between two looks at an identity provider's keys.
+pub const PROVIDER_REFRESH_SECS: u64 = 3_600;
+
+/// Least seconds between two looks, however many tokens name a key that is not known.
+pub const PROVIDER_FETCH_MIN_SECS: u64 = 60;
+
+/// Seconds for which keys hold that could not be read again since. After that nobody comes in by them.
+pub const PROVIDER_KEYS_AGE_MAX_SECS: u64 = 24 * 3_600;
+
+/// Entries in the list of roles for tokens from outside.
+pub const PROVIDER_ROLES_MAX: usize = 64;
+
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
@@ -562,6 +601,9 @@ const TASK_ENTRY_BYTES: usize = 4 << 10;
 /// Memory of one remembered state of a call, bytes.
 const STATE_BYTES: usize = 32;
 
+/// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
+const TOKEN_ENDS_BYTES: usize = 128 << 10;
+
 /// Memory of the program itself with TLS and the runtime, bytes.
 const PROGRAM_BYTES: usize = 12 << 20;
 
@@ -593,7 +635,9 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES
     + TASKS_MAX * TASK_ENTRY_BYTES
     + TASKS_BYTES_MAX
-    + STATES_REMEMBERED_MAX * STATE_BYTES;
+    + STATES_REMEMBERED_MAX * STATE_BYTES
+    + TOKEN_ENDS_BYTES
+    + 2 * PROVIDER_KEYS_MAX_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a tenth.
 pub const MEMORY_BUDGET_BYTES: usize = 336 << 20;

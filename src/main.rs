@@ -11,7 +11,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::{self, certificate, demo, keys, simcore, stdio, trust};
 use rackhand::base::secret::Secret;
-use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX};
+use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX, TOKEN_SECRET_VARIABLE};
 use rackhand::guard::Role;
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
@@ -78,6 +78,19 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: KeyCommand,
+    },
+    /// End the short-lived tokens that keys have made
+    Token {
+        /// Folder with the secret; the one of a default installation otherwise
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/var/lib/rackhand",
+            global = true
+        )]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// What concerns the Core itself
     Core {
@@ -228,6 +241,12 @@ enum KeyCommand {
 }
 
 #[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Change the secret that signs tokens: every token ends at once, keys hold
+    RotateSecret,
+}
+
+#[derive(Debug, Subcommand)]
 enum CoreCommand {
     /// Accept a Core's certificate after it changed
     Trust {
@@ -343,6 +362,10 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             KeyCommand::List => keys::list(&data)?,
             KeyCommand::Revoke { name } => keys::revoke(&data, &name)?,
         }),
+        Command::Token {
+            data,
+            command: TokenCommand::RotateSecret,
+        } => print(&keys::rotate_secret(&data)?),
         Command::Core {
             command:
                 CoreCommand::Trust {
@@ -412,7 +435,10 @@ fn checked(file: &Path) -> Option<Config> {
         }
     };
     let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX) && name != KEY_VARIABLE)
+        .filter(|(name, _)| {
+            name.starts_with(ENVIRONMENT_PREFIX) && name != KEY_VARIABLE
+                || name == TOKEN_SECRET_VARIABLE
+        })
         .collect();
     let (config, mut problems) = Config::read(&text, &environment);
     app::check(&config, &mut problems);

@@ -237,6 +237,13 @@ impl Running {
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
         let services: [Arc<dyn Service>; 1] = [qsys];
         let server = Arc::new(Server::new(&services, server_info())?);
+        let mut guard = guard.with_tokens(keys::tokens(config));
+        // Not as Cores are reached: a provider is no Core, also where those are simulated.
+        let network: Arc<dyn Dial> = Arc::new(NetDial);
+        if let Some(provider) = keys::provider(config, &network) {
+            guard = guard.with_provider(Arc::clone(&provider));
+            parts.http.spawn(provider.keep(parts.stop_http.clone()));
+        }
         let guard = Arc::new(guard);
         parts
             .http

@@ -4,6 +4,7 @@
 //! the code. Secrets are not here but in files that this names.
 
 mod problems;
+mod provider;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use toml::{Table, Value};
 use problems::unknown_key;
 pub use problems::{Problem, Problems};
 
+use crate::base::secret::Secret;
 use crate::model::name::ControlName;
 
 /// The documented defaults, as `rackhand print-config` prints them.
@@ -24,11 +26,18 @@ pub const DEFAULT_TOML: &str = include_str!("default.toml");
 /// What every environment name of a setting begins with.
 pub const ENVIRONMENT_PREFIX: &str = "RACKHAND_";
 
+/// The environment name of a secret that signs tokens.
+pub const TOKEN_SECRET_VARIABLE: &str = "MCP_JWT_SECRET";
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: ListenConfig,
+    /// Bearer tokens of the box's own.
+    pub tokens: TokensConfig,
+    /// The site's identity provider, if there is one.
+    pub identity_provider: Option<ProviderConfig>,
     /// The Q-SYS systems, at least one.
     pub cores: Vec<CoreConfig>,
     /// Timing of every link.
@@ -65,6 +74,47 @@ pub struct TlsConfig {
     pub address: SocketAddr,
     /// The site's certificate and its key; without them the box makes its own.
     pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// Section `[tokens]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokensConfig {
+    /// How long each lasts.
+    pub life: Duration,
+    /// For how long they can be refreshed.
+    pub chain: Duration,
+    /// A secret in place of the box's own, from the environment alone.
+    pub secret: Option<Secret>,
+}
+
+/// Section `[identity-provider]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderConfig {
+    /// The issuer.
+    pub issuer: String,
+    /// The audience.
+    pub audience: String,
+    /// The URL of this box.
+    pub resource: String,
+    /// Where its keys are.
+    pub jwks: JwksPlace,
+    /// The authorities for an `https` URL of its keys.
+    pub ca_file: PathBuf,
+    /// The claim with the person's name.
+    pub name_claim: String,
+    /// The claim that gives roles.
+    pub role_claim: String,
+    /// What its values give, as words.
+    pub roles: Vec<(String, String)>,
+}
+
+/// Where the keys of an identity provider are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksPlace {
+    /// A file.
+    File(PathBuf),
+    /// A URL that was found fit.
+    Url(String),
 }
 
 /// One `[[core]]`.
@@ -208,7 +258,10 @@ impl Config {
         apply_environment(&mut merged, &defaults, environment, &mut problems);
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
-        let config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        let mut config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        if let Some(text) = environment.get(TOKEN_SECRET_VARIABLE) {
+            config.tokens.secret = sections::read_token_secret(text, &mut problems);
+        }
         (config, problems)
     }
 }
@@ -253,7 +306,8 @@ fn laid_over(defaults: &Table, file: Table, problems: &mut Problems) -> Table {
 fn lay(under: &mut Table, over: Table, section: &str, problems: &mut Problems) {
     for (key, value) in over {
         match (under.get_mut(&key), value) {
-            (Some(Value::Table(under)), Value::Table(over)) => {
+            // A table that is empty by default has names of the site's own.
+            (Some(Value::Table(under)), Value::Table(over)) if !under.is_empty() => {
                 lay(under, over, &format!("{section}.{key}"), problems);
             }
             (Some(under), value) => *under = value,

@@ -165,6 +165,31 @@ impl<'p> Section<'p> {
         }
     }
 
+    /// A table of texts by name.
+    pub(super) fn words(&mut self, key: &str, at_most: usize) -> Vec<(String, String)> {
+        let value = self.table.remove(key);
+        let Some(Value::Table(items)) = value else {
+            return self.wrong_type(key, "a table of texts", value.as_ref());
+        };
+        if items.len() > at_most {
+            self.fault(
+                key,
+                format!("{} entries, at most {at_most} are possible", items.len()),
+            );
+        }
+        let mut words = Vec::new();
+        for (name, item) in items.into_iter().take(at_most) {
+            match item {
+                Value::String(text) => words.push((name, text)),
+                other => self.fault(
+                    &format!("{key}.{name}"),
+                    format!("{other} is not a text in quotes"),
+                ),
+            }
+        }
+        words
+    }
+
     /// Takes a list of tables, each read on its own afterwards.
     pub(super) fn tables(&mut self, key: &str, at_most: usize) -> Vec<Table> {
         let value = self.table.remove(key);

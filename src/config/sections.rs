@@ -7,11 +7,16 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::problems::{Problems, Section, unknown_key};
+use super::provider;
 use super::{
     BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig,
-    SafetyRules, StoreConfig, TlsConfig, Transport, Trust,
+    SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport, Trust,
 };
-use crate::limits::{CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX};
+use crate::base::secret::Secret;
+use crate::limits::{
+    CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX, TOKEN_CHAIN_MAX_SECS,
+    TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
+};
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
 
@@ -22,8 +27,11 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     };
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
     let (safety, store, log) = (section("safety"), section("store"), section("log"));
+    let (tokens, provider) = (section("tokens"), section("identity-provider"));
     Config {
         listen: read_listen(listen, problems),
+        identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
+        tokens: read_tokens(Section::new("tokens", tokens, problems)),
         cores: read_cores(merged, problems),
         link: read_link(Section::new("link", link, problems)),
         breaker: read_breaker(Section::new("breaker", breaker, problems)),
@@ -130,6 +138,38 @@ impl Section<'_> {
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
+}
+
+fn read_tokens(mut section: Section<'_>) -> TokensConfig {
+    let life = section.whole("life-minutes", 1..=TOKEN_LIFE_MAX_SECS / 60);
+    let chain = section.whole("chain-hours", 1..=TOKEN_CHAIN_MAX_SECS / 3_600);
+    if chain * 60 < life {
+        section.fault(
+            "chain-hours",
+            format!("{chain} h is less than one token lasts, which is {life} minutes"),
+        );
+    }
+    TokensConfig {
+        life: Duration::from_mins(life),
+        chain: Duration::from_hours(chain),
+        secret: None,
+    }
+}
+
+/// A secret that signs tokens, from the environment. Nothing of it is told.
+pub(super) fn read_token_secret(text: &str, problems: &mut Problems) -> Option<Secret> {
+    let text = text.trim();
+    if text.len() < TOKEN_SECRET_MIN_BYTES {
+        problems.note(
+            TOKEN_SECRET_VARIABLE,
+            format!(
+                "{} bytes are too few: at least {TOKEN_SECRET_MIN_BYTES} random ones keep others from making tokens. Leave it away, and the box makes a secret for itself",
+                text.len()
+            ),
+        );
+        return None;
+    }
+    Some(Secret::new(text))
 }
 
 fn read_cores(mut merged: Table, problems: &mut Problems) -> Vec<CoreConfig> {

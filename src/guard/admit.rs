@@ -1,5 +1,7 @@
 //! The decision who comes in: credential from the headers, hash, lookup, expiry, throttle.
 
+mod bearer;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +16,15 @@ use tokio::time::Instant;
 use super::key::{self, Form, KeyHash};
 use super::keyfile::{self, KeyFile, KeyFileError, KeyRecord, NewKey, Stamp};
 use super::throttle::Throttle;
+use super::token::{self, TokenFault};
 use super::{Caller, CredentialId, KeyId, Reach, Scopes};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
 use crate::base::shutdown::Stop;
-use crate::limits::KEY_MAX_BYTES;
+use crate::limits::{KEY_MAX_BYTES, TOKEN_MAX_BYTES};
+
+use bearer::Bearers;
+pub use bearer::{MintFault, Wish};
 
 /// How often the key file is looked at: a revoked key is shut out within about this time.
 const LOOK_EVERY: Duration = Duration::from_millis(750);
@@ -57,6 +63,9 @@ pub enum Refusal {
     /// The key has ended.
     #[error("The API key has expired. Make a new one on the server with `rackhand key new`.")]
     Expired,
+    /// The bearer token is not taken.
+    #[error(transparent)]
+    Token(TokenFault),
     /// Too many wrong keys came from this address.
     #[error("Too many logins with a wrong API key came from this address. Try again in {} s.", retry_after.as_secs().max(1))]
     Throttled {
@@ -123,6 +132,7 @@ pub struct Guard {
     table: RwLock<Arc<Table>>,
     file: Option<(KeyFile, Mutex<Stamp>)>,
     throttle: Mutex<Throttle>,
+    bearers: Bearers,
     /// Told when a key may have ended.
     changes: watch::Sender<()>,
 }
@@ -138,6 +148,7 @@ impl Guard {
                 table: RwLock::new(Arc::new(table(keys))),
                 file: None,
                 throttle: Mutex::new(Throttle::default()),
+                bearers: Bearers::default(),
                 changes: watch::Sender::default(),
             }),
             KeySource::File(file) => match Self::over(file) {
@@ -160,6 +171,7 @@ impl Guard {
             table: RwLock::new(Arc::new(table(keys))),
             file: Some((file, Mutex::new(stamp))),
             throttle: Mutex::new(Throttle::default()),
+            bearers: Bearers::default(),
             changes: watch::Sender::default(),
         };
         (guard, fault)
@@ -178,10 +190,13 @@ impl Guard {
     /// The refusal, to be told to the client.
     pub fn admit(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Refusal> {
         let table = Arc::clone(&self.table.read());
-        if table.is_empty() {
+        if table.is_empty() && self.provider().is_none() {
             return Err(Refusal::NoKeys);
         }
         let key = credential(headers)?;
+        if token::is_token(key) {
+            return self.admit_token(&table, key, peer);
+        }
         let found = find(&table, key);
         // Whether or not the key is right: an address that rests learns nothing about keys that could be guessed.
         if let Some(retry_after) = self.rest(peer)
@@ -236,6 +251,12 @@ impl Guard {
     /// Whether a caller that was let in would be let in again with the same rights.
     #[must_use]
     pub fn is_in_force(&self, caller: &Caller) -> bool {
+        if let CredentialId::Token(token) = &caller.credential {
+            return self.is_token_in_force(caller, token);
+        }
+        if let CredentialId::Outside(token) = &caller.credential {
+            return self.is_outside_in_force(token);
+        }
         let now = UnixMillis::now();
         let table = Arc::clone(&self.table.read());
         table
@@ -264,12 +285,17 @@ impl Guard {
             }
             let now = UnixMillis::now();
             self.tell_of_expiry(std::mem::replace(&mut before, now), now);
-            if self.file.is_none() {
+            self.tell_of_token_ends();
+            if self.file.is_none() && !self.bearers.has_file() {
                 continue;
             }
             let guard = Arc::clone(&self);
             // A dying card can hold a look at a file for seconds, and no runtime worker should wait for it.
-            let look = tokio::task::spawn_blocking(move || guard.reload_if_changed()).await;
+            let look = tokio::task::spawn_blocking(move || {
+                guard.reload_secret_if_changed();
+                guard.reload_if_changed()
+            })
+            .await;
             if let Ok(Err(error)) = look {
                 tracing::error!(%error, "the changed key file cannot be read, the keys known before stay in force");
             }
@@ -326,7 +352,12 @@ fn credential(headers: &HeaderMap) -> Result<&str, Refusal> {
             text.trim()
         };
         // Some bridges send the same key twice under two names; two different ones are a riddle that is not solved by guessing.
-        if key.is_empty() || key.len() > KEY_MAX_BYTES || found.is_some_and(|other| other != key) {
+        let at_most = if token::is_token(key) {
+            TOKEN_MAX_BYTES
+        } else {
+            KEY_MAX_BYTES
+        };
+        if key.is_empty() || key.len() > at_most || found.is_some_and(|other| other != key) {
             return Err(Refusal::Unreadable);
         }
         found = Some(key);

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
+use super::token::OUTSIDE_PREFIX;
 use super::{Role, Scope};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
@@ -89,7 +90,9 @@ pub enum KeyFileError {
     #[error("there is a key named {0:?} already; revoke it first, or choose another name")]
     NameTaken(String),
     /// The name cannot be used.
-    #[error("a key's name has 1 to {KEY_NAME_MAX} printable characters, not {0:?}")]
+    #[error(
+        "a key's name has 1 to {KEY_NAME_MAX} printable characters and does not begin with {OUTSIDE_PREFIX:?}, unlike {0:?}"
+    )]
     BadName(String),
     /// No such key.
     #[error("there is no key named {0:?}")]
@@ -117,6 +120,17 @@ pub struct KeyFile {
 /// What tells one state of the file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Stamp(Option<(u64, u64, i64, i64)>);
+
+impl Stamp {
+    /// The state of a file now.
+    pub(super) fn of(path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt;
+        Self(fs::metadata(path).ok().map(|meta| {
+            // The inode tells two replacements within one tick of the file system's clock apart.
+            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
+        }))
+    }
+}
 
 impl KeyFile {
     /// The file at `path`, which need not exist yet: then it holds no keys.
@@ -173,7 +187,8 @@ impl KeyFile {
     /// As [`KeyFile::create`].
     pub fn insert(&self, new: &NewKey, key: &Secret) -> Result<(), KeyFileError> {
         let is_name = (1..=KEY_NAME_MAX).contains(&new.name.chars().count())
-            && !new.name.chars().any(char::is_control);
+            && !new.name.chars().any(char::is_control)
+            && !new.name.starts_with(OUTSIDE_PREFIX);
         if !is_name {
             return Err(KeyFileError::BadName(new.name.clone()));
         }
@@ -206,11 +221,7 @@ impl KeyFile {
 
     /// The state of the file now, without reading it.
     pub(super) fn stamp(&self) -> Stamp {
-        use std::os::unix::fs::MetadataExt;
-        Stamp(fs::metadata(&self.path).ok().map(|meta| {
-            // The inode tells two replacements within one tick of the file system's clock apart.
-            (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec())
-        }))
+        Stamp::of(&self.path)
     }
 
     /// Reads, changes and replaces the file, alone: two command lines at once do not lose a key.
@@ -368,7 +379,7 @@ mod tests {
             file.create(&new("a")),
             Err(KeyFileError::NameTaken(_))
         ));
-        for name in ["", "a\nb", &"x".repeat(65)] {
+        for name in ["", "a\nb", "idp:a", &"x".repeat(65)] {
             assert!(matches!(
                 file.create(&new(name)),
                 Err(KeyFileError::BadName(_))

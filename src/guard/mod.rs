@@ -5,12 +5,13 @@ pub mod key;
 pub mod keyfile;
 mod reach;
 mod throttle;
+pub mod token;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use admit::{Guard, KeySource, Refusal};
+pub use admit::{Guard, KeySource, MintFault, Refusal, Wish};
 pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
 pub use reach::Reach;
 
@@ -35,6 +36,16 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Every scope, weakest first.
+    pub const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Diagnose,
+        Self::Operate,
+        Self::Engineer,
+        Self::Admin,
+        Self::Gateway,
+    ];
+
     /// The word on the wire and in the key file.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -166,6 +177,35 @@ pub enum CredentialId {
     Local,
     /// A key.
     Key(KeyId),
+    /// A bearer token that a key made.
+    Token(TokenId),
+    /// A bearer token of the identity provider.
+    Outside(TokenId),
+}
+
+impl CredentialId {
+    /// The key or the person behind it, however many tokens they have: what is done with any of them counts to it.
+    #[must_use]
+    pub const fn holder(self) -> Option<KeyId> {
+        match self {
+            Self::Local => None,
+            Self::Key(key)
+            | Self::Token(TokenId { key, .. })
+            | Self::Outside(TokenId { key, .. }) => Some(key),
+        }
+    }
+}
+
+/// A bearer token, as far as it matters while something is open on its strength.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenId {
+    key: KeyId,
+    /// When it ends, seconds since the guard began.
+    ends: u32,
+    /// For how long it can be refreshed when it ends, seconds.
+    left: u32,
+    /// The secret that it was made under, or the withdrawals of the identity provider's keys before it.
+    generation: u32,
 }
 
 /// Tells keys apart, also those of the same name one after the other.
@@ -208,6 +248,17 @@ impl Scopes {
     #[must_use]
     pub const fn has(self, scope: Scope) -> bool {
         self.0 & Self::bit(scope) != 0
+    }
+
+    /// What both sets have.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Those in the set, weakest first.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
     }
 
     /// Whether nothing is in the set.

@@ -121,10 +121,7 @@ pub(super) async fn read<'a>(
     body: Incoming,
 ) -> Result<Held<'a>, Refusal> {
     if !is_json(headers) {
-        return Err(Refusal::plain(
-            415,
-            "The body must be JSON: send `Content-Type: application/json`.",
-        ));
+        return Err(NOT_JSON);
     }
     if is_encoded(headers) {
         return Err(Refusal::plain(
@@ -137,20 +134,26 @@ pub(super) async fn read<'a>(
         all: front.limits.bodies,
         time: front.limits.body_timeout,
     };
-    front
-        .bodies
-        .read(body, limits)
-        .await
-        .map_err(|fault| match fault {
-            BodyFault::TooLarge => {
-                Refusal::plain(413, "The body is too large: at most 1 MiB is taken.")
-            }
-            BodyFault::NoRoom => {
-                Refusal::busy("Too many large requests at this moment. Try again in a second.")
-            }
-            BodyFault::TooSlow => Refusal::plain(408, "The body did not come in time."),
-            BodyFault::Broken => Refusal::plain(400, "The body could not be read."),
-        })
+    let read = front.bodies.read(body, limits).await;
+    read.map_err(|fault| body_fault(fault, "The body is too large: at most 1 MiB is taken."))
+}
+
+/// The answer to a body that is something else.
+pub(super) const NOT_JSON: Refusal = Refusal::plain(
+    415,
+    "The body must be JSON: send `Content-Type: application/json`.",
+);
+
+/// The answer to a body that was not taken.
+pub(super) fn body_fault(fault: BodyFault, too_large: &'static str) -> Refusal {
+    match fault {
+        BodyFault::TooLarge => Refusal::plain(413, too_large),
+        BodyFault::NoRoom => {
+            Refusal::busy("Too many large requests at this moment. Try again in a second.")
+        }
+        BodyFault::TooSlow => Refusal::plain(408, "The body did not come in time."),
+        BodyFault::Broken => Refusal::plain(400, "The body could not be read."),
+    }
 }
 
 fn open_stream(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answered {
@@ -233,7 +236,7 @@ fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Field<'a> {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| {
         let essence = value.as_bytes().split(|byte| *byte == b';').next();
         essence.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(b"application/json"))

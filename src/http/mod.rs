@@ -1,5 +1,6 @@
 //! HTTP on hyper: accepts connections within bounds, with TLS and without, lets the guard decide, routes, and drains when asked to stop.
 
+mod auth;
 mod authority;
 mod body;
 mod converse;
@@ -10,6 +11,7 @@ mod messages;
 mod multiplexed;
 mod origin;
 mod reply;
+mod resource;
 mod route;
 mod seats;
 mod secure;
@@ -40,11 +42,13 @@ pub use route::{Access, Route};
 use self::body::{Body, Room};
 use self::messages::Inboxes;
 use self::reply::Refused;
+use self::resource::Metadata;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Guard, Refusal, Scope};
+use crate::guard::token::TokenFault;
+use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -114,6 +118,8 @@ pub struct Front {
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
+    /// What is told of the identity provider, if there is one.
+    metadata: Option<Metadata>,
 }
 
 impl fmt::Debug for Front {
@@ -152,7 +158,11 @@ impl Front {
         origins: OriginRules,
         limits: Limits,
     ) -> Self {
+        let metadata = guard
+            .provider()
+            .map(|provider| Metadata::new(provider.rules()));
         Self {
+            metadata,
             server,
             guard,
             health,
@@ -327,6 +337,19 @@ impl Front {
         request: Request<Incoming>,
         peer: IpAddr,
     ) -> Response<Body> {
+        let mut response = self.decide(route, request, peer).await;
+        if let Some(metadata) = &self.metadata {
+            metadata.hint_at(response.headers_mut());
+        }
+        response
+    }
+
+    async fn decide(
+        &self,
+        route: Route,
+        request: Request<Incoming>,
+        peer: IpAddr,
+    ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
             query
@@ -336,7 +359,7 @@ impl Front {
         let needs_key = match route.access() {
             Access::Open => None,
             Access::OpenDetailBy(scope) => wants_detail.then_some(Some(scope)),
-            Access::Key => Some(None),
+            Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
             Access::KeyWith(scope) => Some(Some(scope)),
         };
         let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
@@ -347,6 +370,11 @@ impl Front {
             }
             Some((_, Ok(caller))) => Some(caller),
         };
+        if let Some(caller) = &caller
+            && let Some(message) = wrong_kind(route, caller)
+        {
+            return refuse(route, headers, 403, message);
+        }
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
@@ -370,10 +398,14 @@ impl Front {
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
-            (Route::NoOauth, _) => reply::text(
-                404,
-                "This server does not use OAuth: put an API key into the client's configuration as the header `Authorization: Bearer KEY`; `rackhand key new` on the server makes one.\n",
-            ),
+            (Route::Token | Route::Refresh, Some(caller)) => {
+                auth::answer(self, route, request, &caller).await
+            }
+            (Route::ResourceMetadata, _) => match &self.metadata {
+                Some(metadata) => metadata.answer(),
+                None => reply::text(404, resource::NO_OAUTH),
+            },
+            (Route::NoOauth, _) => reply::text(404, resource::NO_OAUTH),
             // A guarded route without a caller cannot come here; should a later change let it, nothing is shown.
             (
                 Route::Nothing
@@ -382,7 +414,9 @@ impl Front {
                 | Route::Messages
                 | Route::WebSocket
                 | Route::StatusPage
-                | Route::Help,
+                | Route::Help
+                | Route::Token
+                | Route::Refresh,
                 _,
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
@@ -402,12 +436,17 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
+        Refusal::Token(TokenFault::NoRole) => (403, None),
+        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
+            (503, Some(Duration::from_mins(1)))
+        }
         Refusal::NoKeys
         | Refusal::Missing
         | Refusal::Unreadable
         | Refusal::Damaged
         | Refusal::Unknown
-        | Refusal::Expired => (401, None),
+        | Refusal::Expired
+        | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {
         route,
@@ -416,6 +455,20 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         version: endpoint::version(headers),
         retry_after,
     })
+}
+
+/// What is said to a caller whose credential is of the wrong kind for a route.
+fn wrong_kind(route: Route, caller: &Caller) -> Option<&'static str> {
+    match (route.access(), caller.credential) {
+        (Access::KeyAlone, CredentialId::Key(_)) | (Access::TokenAlone, CredentialId::Token(_)) => {
+            None
+        }
+        (Access::KeyAlone, _) => Some(
+            "This needs an API key, not a token. A token is changed for a new one at /auth/refresh.",
+        ),
+        (Access::TokenAlone, _) => Some("This needs a token. An API key makes one at /auth/token."),
+        _ => None,
+    }
 }
 
 fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body> {

@@ -27,6 +27,12 @@ pub enum Route {
     Help,
     /// `/ca.pem`: the box's own certificate authority.
     Authority,
+    /// `/auth/token`: a key makes a short-lived token.
+    Token,
+    /// `/auth/refresh`: a token makes the next one.
+    Refresh,
+    /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
+    ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -40,15 +46,19 @@ pub enum Access {
     Open,
     /// Anybody; details with a key that has this scope.
     OpenDetailBy(Scope),
-    /// Any key; what it may do is decided per call.
+    /// Any key or token; what it may do is decided per call.
     Key,
-    /// A key that has this scope.
+    /// A key or token that has this scope.
     KeyWith(Scope),
+    /// A key, and no token.
+    KeyAlone,
+    /// A token that a key made, and no key.
+    TokenAlone,
 }
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -59,6 +69,9 @@ impl Route {
         Self::StatusPage,
         Self::Help,
         Self::Authority,
+        Self::Token,
+        Self::Refresh,
+        Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -77,6 +90,10 @@ impl Route {
             "/" => Self::StatusPage,
             "/help" => Self::Help,
             "/ca.pem" => Self::Authority,
+            "/auth/token" => Self::Token,
+            "/auth/refresh" => Self::Refresh,
+            "/.well-known/oauth-protected-resource"
+            | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -89,8 +106,14 @@ impl Route {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::Token => Access::KeyAlone,
+            Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
-            Self::Live | Self::Authority | Self::NoOauth | Self::Nothing => Access::Open,
+            Self::Live
+            | Self::Authority
+            | Self::ResourceMetadata
+            | Self::NoOauth
+            | Self::Nothing => Access::Open,
         }
     }
 
@@ -108,14 +131,15 @@ impl Route {
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages => "POST",
+            Self::Messages | Self::Token | Self::Refresh => "POST",
             Self::Sse | Self::WebSocket => "GET",
             Self::Live
             | Self::Ready
             | Self::Health
             | Self::StatusPage
             | Self::Help
-            | Self::Authority => "GET, HEAD",
+            | Self::Authority
+            | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth | Self::Nothing => "",
         }
     }
@@ -139,7 +163,11 @@ mod tests {
             ("/", Route::StatusPage),
             ("/health", Route::Health),
             ("/healthz", Route::Health),
-            ("/.well-known/oauth-protected-resource/mcp", Route::NoOauth),
+            (
+                "/.well-known/oauth-protected-resource/mcp",
+                Route::ResourceMetadata,
+            ),
+            ("/.well-known/oauth-authorization-server", Route::NoOauth),
             ("/register", Route::NoOauth),
             ("/sse", Route::Sse),
             ("/messages", Route::Messages),
@@ -163,7 +191,11 @@ mod tests {
                 is_open,
                 matches!(
                     route,
-                    Route::Live | Route::Authority | Route::NoOauth | Route::Nothing
+                    Route::Live
+                        | Route::Authority
+                        | Route::ResourceMetadata
+                        | Route::NoOauth
+                        | Route::Nothing
                 )
             );
         }

@@ -274,6 +274,25 @@ pub async fn secure_with(
     Ok(stream)
 }
 
+/// TLS over a byte stream, with a peer whose certificate an authority of this PEM file signed for this host.
+///
+/// # Errors
+///
+/// The peer does not speak TLS, is not to be trusted, or is not done at `until`.
+pub async fn secure_by_authority(
+    stream: Box<dyn ByteStream>,
+    host: &str,
+    ca_file: PathBuf,
+    until: Instant,
+) -> Result<Box<dyn ByteStream>, ConnectError> {
+    let address = CoreAddress {
+        host: host.to_owned(),
+        port: None,
+    };
+    let stream = secure(&TlsTrust::CaFile(ca_file), &address, stream, until).await?;
+    Ok(stream)
+}
+
 const fn timed_out(step: &'static str) -> ConnectError {
     ConnectError::TimedOut {
         step,

@@ -15,5 +15,6 @@ mod offers;
 mod older;
 mod outage;
 mod size;
+mod tokens;
 mod watches;
 mod writes;

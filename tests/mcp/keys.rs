@@ -164,3 +164,34 @@ async fn streams_of_other_keys_go_on() {
     let more = tokio::time::timeout(Duration::from_millis(1500), listening.event()).await;
     assert!(more.is_err(), "{more:?}");
 }
+
+#[tokio::test]
+async fn a_revoked_key_cuts_what_its_tokens_opened() {
+    let mut desk = Desk::new();
+    let minted = desk.client().request("POST", "/auth/token", &[], "").await;
+    assert_eq!(minted.status, 200, "{}", minted.body);
+    let token = minted.json()["access_token"].as_str().unwrap().to_owned();
+    let mut open = Vec::new();
+    for path in ["/sse", "/mcp"] {
+        let mut client = desk.client();
+        client.key = Some(token.clone());
+        if path == "/mcp" {
+            client.initialize("2025-11-25").await;
+            let mut stream = desk.bed.sibling(&client);
+            stream.send("GET", path, &[EVENTS], "").await;
+            assert_eq!(stream.receive().await.status, 200);
+            open.push(stream);
+        } else {
+            client.send("GET", path, &[EVENTS], "").await;
+            assert_eq!(client.receive().await.status, 200);
+            open.push(client);
+        }
+    }
+    desk.revoke();
+    for mut client in open {
+        assert_eq!(soon(client.event()).await, None);
+    }
+    let mut client = desk.client();
+    client.key = Some(token);
+    assert_eq!(client.legacy("ping", json!({})).await.status, 401);
+}

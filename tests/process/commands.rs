@@ -1,6 +1,6 @@
 //! Commands that begin, say something, and end.
 
-use crate::bed::{Place, run};
+use crate::bed::{PROGRAM, Place, run};
 
 #[tokio::test]
 async fn every_fault_of_a_configuration_is_reported_at_once_and_exits_78() {
@@ -123,4 +123,38 @@ async fn keys_that_cannot_be_made_or_revoked_say_why() {
     ])
     .await;
     assert!(code == Some(2) && said.contains("engineer"), "{said}");
+}
+
+#[tokio::test]
+async fn a_secret_for_tokens_that_is_too_short_is_a_fault_and_is_not_shown() {
+    let place = Place::new("address = \"127.0.0.1\"");
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(["check", "--config", &place.config()]);
+    command.env("MCP_JWT_SECRET", "sesame-open");
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("MCP_JWT_SECRET") && said.contains("32"),
+        "{said}"
+    );
+    assert!(!said.contains("sesame"), "{said}");
+}
+
+#[tokio::test]
+async fn the_secret_of_tokens_is_changed_by_a_command_and_stays_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new("address = \"127.0.0.1\"");
+    let data = place.data();
+    let file = std::path::Path::new(&data).join("token-secret.json");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let (code, said) = run(&["token", "rotate-secret", "--data", &data]).await;
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("has ended"), "{said}");
+        seen.push(std::fs::read_to_string(&file).unwrap());
+    }
+    assert_ne!(seen[0], seen[1]);
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
