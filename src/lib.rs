@@ -27,6 +27,7 @@
 //! | [`config`], [`telemetry`], [`tls`] | the checked configuration; the log; the certificate that clients see |
 //! | [`link`] | one connection to a Core, its breaker, its change groups |
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
+//! | [`audit`] | who did what: the trail in memory and, hash-chained, on disk |
 //! | `safety` | who may write what |
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
@@ -42,6 +43,7 @@
 //! | supervisor (`app`) | the join set, phase deadlines | signals, any task's end | all parts are joined |
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
+//! | audit keeper | the segments of the audit trail | lines to write, stop | stop and the last line is synced |
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor, one per port | listener, its connections | stop | drained, or deadline |
 //! | keeper of the certificate | what clients see of it | files, names and addresses that change, stop | stop |
@@ -54,6 +56,7 @@
 //! restart.
 
 pub mod app;
+pub mod audit;
 pub mod base;
 pub mod config;
 /// Documentation for those who install and use rackhand; the running service shows it at `/help`.
@@ -62,6 +65,7 @@ pub mod docs {
     #![doc = include_str!("docs/tools.md")]
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
+    #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
     #![doc = include_str!("docs/mcp.md")]
@@ -77,6 +81,8 @@ pub mod docs {
         include_str!("docs/older-names.md"),
         "\n\n",
         include_str!("docs/safety.md"),
+        "\n\n",
+        include_str!("docs/audit.md"),
         "\n\n",
         include_str!("docs/link.md"),
         "\n\n",

@@ -3,10 +3,12 @@
 //! [`WORST_CASE_BYTES`] adds up what they can cost in memory for one system, and a constant assertion holds it under
 //! [`MEMORY_BUDGET_BYTES`]. Limits that belong to one line of code stand beside it.
 
+mod audit;
 mod memory;
 
 use std::time::Duration;
 
+pub use audit::*;
 pub use memory::{MEMORY_BUDGET_BYTES, WORST_CASE_BYTES};
 
 // Names and frames of a Core
@@ -555,11 +557,35 @@ pub const PROVIDER_ROLES_MAX: usize = 64;
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
-/// Patterns of components of one key. More are refused when it is made, and a key file with more lets that key reach nothing.
+/// Patterns of components of one key. More are refused when it is made; a key of a file that has more is left out.
 pub const REACH_PATTERNS_MAX: usize = 32;
 
 /// Longest pattern of components of a key, characters: longer than any name that one person types. A longer one is refused.
 pub const REACH_PATTERN_MAX_CHARS: usize = 128;
+
+/// Networks of one key. More are refused when it is made.
+pub const KEY_NETWORKS_MAX: usize = 16;
+
+/// Shortest key that comes from the environment or from a systemd credential, characters. A shorter one can be guessed and is refused.
+pub const GIVEN_KEY_MIN_CHARS: usize = 16;
+
+/// Keys that come from the environment and from systemd credentials together. More are a fault of the configuration.
+pub const GIVEN_KEYS_MAX: usize = 64;
+
+/// Tools that the configuration may open to anybody.
+pub const ANONYMOUS_TOOLS_MAX: usize = 16;
+
+/// Longest body that is read of somebody who was not let in, bytes: room for a `ping`.
+pub const PING_MAX_BYTES: usize = 256;
+
+/// Seconds for which a one-use ticket is good.
+pub const TICKET_LIFE_SECS: u64 = 60;
+
+/// Tickets that are out at the same moment. One more is refused as busy.
+pub const TICKETS_MAX: usize = 256;
+
+/// Of these, tickets made with one key. One more is refused as busy.
+pub const TICKETS_PER_CREDENTIAL_MAX: usize = 16;
 
 /// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
 pub const LOGIN_FAILURES_MAX: usize = 1_024;

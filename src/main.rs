@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
-use rackhand::app::{self, certificate, demo, keys, simcore, stdio, trust};
+use rackhand::app::{self, audit, certificate, demo, keys, simcore, stdio, trust};
+use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
-use rackhand::config::{Config, DEFAULT_TOML, ENVIRONMENT_PREFIX, TOKEN_SECRET_VARIABLE};
-use rackhand::guard::Role;
+use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat};
+use rackhand::guard::{Network, NewKey, Role};
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
 
@@ -91,6 +92,19 @@ enum Command {
         data: PathBuf,
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Check and print the record of who did what
+    Audit {
+        /// Folder with the data; the one of a default installation otherwise
+        #[arg(
+            long,
+            value_name = "DIR",
+            default_value = "/var/lib/rackhand",
+            global = true
+        )]
+        data: PathBuf,
+        #[command(subcommand)]
+        command: AuditCommand,
     },
     /// What concerns the Core itself
     Core {
@@ -229,9 +243,27 @@ enum KeyCommand {
         /// guest, viewer, operator, engineer or admin
         #[arg(long, default_value = "viewer")]
         role: Role,
+        /// The last day on which it works, such as 2027-01-31; for ever otherwise
+        #[arg(long, value_name = "DATE", value_parser = keys::last_day)]
+        expires: Option<UnixMillis>,
+        /// Components and named controls that it reaches, with * and ?; everything otherwise
+        #[arg(long, value_name = "PATTERN", num_args = 1..)]
+        components: Vec<String>,
+        /// Networks from which it may be used, such as 192.168.5.0/24; from everywhere otherwise
+        #[arg(long, value_name = "NETWORK", num_args = 1..)]
+        network: Vec<Network>,
     },
-    /// List keys by name, role and prefix
+    /// List keys: name, role, end, reach, networks, when made; never the keys
     List,
+    /// Make a new key with the rights of another, which goes on for some days
+    Rotate {
+        /// The key's name, which the new one takes over
+        #[arg(long)]
+        name: String,
+        /// Days for which the old key still works; 0 ends it at once
+        #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = value_parser!(u16).range(0..=365))]
+        keep_days: u16,
+    },
     /// Revoke a key by its name
     Revoke {
         /// The key's name
@@ -244,6 +276,18 @@ enum KeyCommand {
 enum TokenCommand {
     /// Change the secret that signs tokens: every token ends at once, keys hold
     RotateSecret,
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Say whether any line was changed or removed; the exit code is 1 if so
+    Verify,
+    /// Print the lines as they stand on disk, one JSON object each
+    Export {
+        /// From this moment on: 2026-11-21, 2026-11-21T18:55Z, or 90m, 12h, 7d ago
+        #[arg(long, value_name = "MOMENT", value_parser = audit::moment)]
+        since: Option<UnixMillis>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -308,7 +352,7 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(arguments) => {
-            logging::start("info")?;
+            logging::start("info", LogFormat::Text)?;
             let options = demo::DemoOptions {
                 listen: arguments.listen,
                 key: arguments.key,
@@ -318,7 +362,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(demo::run(options, print))?;
         }
         Command::Simcore(arguments) => {
-            logging::start("info")?;
+            logging::start("info", LogFormat::Text)?;
             block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
@@ -328,7 +372,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             if let Some(data) = arguments.data {
                 config.store.path = data;
             }
-            logging::start(&config.log.level)?;
+            logging::start(&config.log.level, config.log.format)?;
             block_on(app::run(config))?;
         }
         Command::Stdio(arguments) => return on_pipes(arguments),
@@ -358,7 +402,22 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::PrintConfig => print(DEFAULT_TOML.trim_end()),
         Command::Key { data, command } => print(&match command {
-            KeyCommand::New { name, role } => keys::new(&data, &name, role)?,
+            KeyCommand::New {
+                name,
+                role,
+                expires,
+                components,
+                network,
+            } => keys::new(
+                &data,
+                &NewKey {
+                    expires,
+                    components,
+                    networks: network,
+                    ..NewKey::new(&name, role)
+                },
+            )?,
+            KeyCommand::Rotate { name, keep_days } => keys::rotate(&data, &name, keep_days)?,
             KeyCommand::List => keys::list(&data)?,
             KeyCommand::Revoke { name } => keys::revoke(&data, &name)?,
         }),
@@ -366,6 +425,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             data,
             command: TokenCommand::RotateSecret,
         } => print(&keys::rotate_secret(&data)?),
+        Command::Audit { data, command } => return on_record(&data, &command),
         Command::Core {
             command:
                 CoreCommand::Trust {
@@ -392,10 +452,27 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `rackhand audit`
+fn on_record(data: &Path, command: &AuditCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        AuditCommand::Verify => {
+            let report = audit::verify(data)?;
+            print(&report.to_string());
+            if !report.is_whole() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        AuditCommand::Export { since } => {
+            audit::export(data, *since, std::io::stdout().lock())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `rackhand stdio`: standard output belongs to the protocol from here on.
 fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
     if let Some(url) = arguments.url {
-        logging::start(arguments.log.as_deref().unwrap_or("warn"))?;
+        logging::start(arguments.log.as_deref().unwrap_or("warn"), LogFormat::Text)?;
         let key = match arguments.key_file {
             Some(file) => Some(stdio::key_in(&file)?),
             // An empty variable is none.
@@ -416,7 +493,8 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
         if let Some(data) = arguments.data {
             config.store.path = data;
         }
-        logging::start(arguments.log.as_deref().unwrap_or(&config.log.level))?;
+        let level = arguments.log.as_deref().unwrap_or(&config.log.level);
+        logging::start(level, config.log.format)?;
         block_on(stdio::serve(config, arguments.role))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -435,10 +513,7 @@ fn checked(file: &Path) -> Option<Config> {
         }
     };
     let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| {
-            name.starts_with(ENVIRONMENT_PREFIX) && name != KEY_VARIABLE
-                || name == TOKEN_SECRET_VARIABLE
-        })
+        .filter(|(name, _)| config::is_variable(name) && name != KEY_VARIABLE)
         .collect();
     let (config, mut problems) = Config::read(&text, &environment);
     app::check(&config, &mut problems);

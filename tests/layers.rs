@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["config", "telemetry", "tls"],
     &["link"],
-    &["store"],
+    &["store", "audit"],
     &["safety"],
     &["ops"],
     &["guard"],

@@ -60,12 +60,7 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
         Some(key) => key,
         None => key::generate()?,
     };
-    let person = NewKey {
-        name: "demo".to_owned(),
-        role: Role::Admin,
-        scopes: None,
-        expires: None,
-    };
+    let person = NewKey::new("demo", Role::Admin);
     let guard = Guard::new(KeySource::memory(&[(person, key.clone())]))?;
     let listener = TcpListener::bind(options.listen).await.with_context(|| {
         format!(

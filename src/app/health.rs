@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::audit::Audit;
 use crate::base::shutdown::Stop;
 use crate::http::{HealthSource, Level, Verdict};
 use crate::link::{Link, LinkState};
 use crate::safety::Policy;
-use crate::service::qsys::{Core, clean};
+use crate::service::qsys::{System, clean};
 use crate::store::{Mirror, StoreStatus};
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(super) struct Health {
     cores: Vec<Watched>,
     policy: Arc<Policy>,
     store: watch::Receiver<StoreStatus>,
+    audit: Audit,
     stop: Stop,
 }
 
@@ -32,9 +34,10 @@ struct Watched {
 
 impl Health {
     pub(super) fn new(
-        cores: &[Core],
+        cores: &[System],
         policy: Arc<Policy>,
         store: watch::Receiver<StoreStatus>,
+        audit: Audit,
         stop: Stop,
     ) -> Self {
         let cores = cores.iter().map(|core| Watched {
@@ -46,6 +49,7 @@ impl Health {
             cores: cores.collect(),
             policy,
             store,
+            audit,
             stop,
         }
     }
@@ -112,6 +116,11 @@ impl Health {
                 .iter()
                 .map(|why| format!("A damaged store was moved aside: {why}")),
         );
+        let audit = self.audit.status();
+        complaints.extend(audit.fault.iter().map(|fault| {
+            let lines = audit.waiting + audit.lost;
+            format!("{lines} lines of the audit trail are not on disk: {fault}.")
+        }));
         complaints
     }
 }
@@ -156,6 +165,9 @@ impl HealthSource for Health {
         let store = self.store.borrow();
         let flushed = store.last_flush.map(|at| at.elapsed().as_millis());
         let flushed = flushed.and_then(|millis| u64::try_from(millis).ok());
+        let audit = self.audit.status();
+        let synced = audit.last_sync.map(|at| at.elapsed().as_millis());
+        let synced = synced.and_then(|millis| u64::try_from(millis).ok());
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "cores": cores.collect::<Vec<_>>(),
@@ -165,6 +177,17 @@ impl HealthSource for Health {
                 "bytes": store.bytes,
                 "fault": store.fault,
                 "flushed_ms": flushed,
+            },
+            "audit": {
+                "waiting": audit.waiting,
+                "lost": audit.lost,
+                "written": audit.written,
+                "errors": audit.errors,
+                "not_forwarded": audit.dropped,
+                "bytes": audit.bytes,
+                "fault": audit.fault,
+                "synced_ms": synced,
+                "clock": if audit.is_clock_good { "synchronised" } else { "not synchronised" },
             },
         })
     }

@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins every task, and stops them in order. It alone knows all modules.
 
+pub mod audit;
 pub mod certificate;
 pub mod clients;
 pub mod demo;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
+use crate::audit::Audit;
 use crate::base::file;
 use crate::base::shutdown::Stop;
 use crate::config::{Config, Problems};
@@ -32,7 +34,8 @@ use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
-use crate::service::qsys::{Core, QsysService};
+use crate::service::qsys::{QsysService, System};
+use crate::service::system::SystemService;
 use crate::store::{Store, StoreStatus};
 use crate::tls::Certificates;
 
@@ -76,6 +79,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
     let (guard, fault) = Guard::over(keys::key_file(&data));
+    let guard = guard
+        .with_keys(keys::given(&config)?)
+        .with_open(keys::open(&config)?)
+        .with_time(keys::time(&data));
     let address = config.listen.address;
     let mut secure = config.listen.tls.clone();
     if let Some(fault) = fault {
@@ -169,6 +176,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
+    running.read_keys_on_hangup()?;
     tracing::info!("Serving MCP on {}", endpoint("http", address));
     if let Some((listener, certificates)) = secure {
         let address = listener.local_addr()?;
@@ -212,6 +220,10 @@ impl Running {
             .store
             .spawn(opened.store.run(parts.stop_store.clone()));
 
+        let (audit, keeper) = Audit::new(&config.audit, &config.store.path);
+        parts.store.spawn(keeper.run(parts.stop_store.clone()));
+        audit::started(&audit, config);
+
         let mut cores = Vec::new();
         for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
             let link_config = secrets::link_config(core, config, &identity)?;
@@ -222,21 +234,20 @@ impl Running {
                 parts.stop_links.clone(),
                 &mut parts.links,
             );
-            cores.push(Core::new(core.name.as_str().into(), link, mirror));
+            cores.push(System::new(core.name.as_str().into(), link, mirror));
         }
 
         let health = Arc::new(Health::new(
             &cores,
             Arc::clone(&policy),
             store_status.clone(),
+            audit.clone(),
             stop.clone(),
         ));
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let services: [Arc<dyn Service>; 1] = [qsys];
-        let server = Arc::new(Server::new(&services, server_info())?);
         let mut guard = guard.with_tokens(keys::tokens(config));
         // Not as Cores are reached: a provider is no Core, also where those are simulated.
         let network: Arc<dyn Dial> = Arc::new(NetDial);
@@ -245,6 +256,11 @@ impl Running {
             parts.http.spawn(provider.keep(parts.stop_http.clone()));
         }
         let guard = Arc::new(guard);
+        let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
+        let services: [Arc<dyn Service>; 2] = [qsys, system];
+        let server = Server::new(&services, server_info())?.with_audit(audit.clone());
+        let server = Arc::new(server);
+        guard.set_witness(Arc::new(audit::Ears(audit)));
         parts
             .http
             .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
@@ -259,7 +275,8 @@ impl Running {
             config.listen.names.iter().cloned().chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::clone(&server), guard, health, origins, limits);
+        let front = Front::new(Arc::clone(&server), guard, health, origins, limits)
+            .with_request_log(config.log.requests);
         Ok(Self {
             server,
             front: Arc::new(front),
@@ -287,6 +304,32 @@ impl Running {
         self.parts
             .http
             .spawn(front.serve(listener, self.parts.stop_http.clone()));
+    }
+
+    /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let this process hear the signal.
+    pub fn read_keys_on_hangup(&mut self) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let guard = Arc::clone(self.front.guard());
+        let stop = self.parts.stop_http.clone();
+        self.parts.http.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return "reader of keys",
+                    _ = hangup.recv() => {}
+                }
+                let guard = Arc::clone(&guard);
+                let read = tokio::task::spawn_blocking(move || guard.read_again()).await;
+                if let Ok(Err(error)) = read {
+                    tracing::error!(%error, "the key file cannot be read, the keys known before stay in force");
+                }
+            }
+        });
+        Ok(())
     }
 
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.
@@ -388,6 +431,9 @@ fn policy(config: &Config) -> Result<Policy, Problems> {
 pub fn check(config: &Config, problems: &mut Problems) {
     if let Err(faults) = policy(config) {
         problems.extend(faults);
+    }
+    for faults in [keys::given(config).err(), keys::open(config).err()] {
+        problems.extend(faults.unwrap_or_default());
     }
     certificate::check(config, problems);
     for (index, core) in config.cores.iter().enumerate() {

@@ -5,3 +5,5 @@ pub mod clock;
 pub mod file;
 pub mod secret;
 pub mod shutdown;
+pub mod text;
+pub mod trace;

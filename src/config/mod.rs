@@ -29,11 +29,37 @@ pub const ENVIRONMENT_PREFIX: &str = "RACKHAND_";
 /// The environment name of a secret that signs tokens.
 pub const TOKEN_SECRET_VARIABLE: &str = "MCP_JWT_SECRET";
 
+/// The environment name of keys, with commas between them.
+pub const KEYS_VARIABLE: &str = "MCP_API_KEYS";
+
+/// The environment name by which other servers switch authentication off. This one does not.
+pub const AUTH_VARIABLE: &str = "MCP_AUTH_ENABLED";
+
+/// Where systemd tells the folder of the credentials of a service.
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+
+/// The credential with keys.
+pub const KEYS_CREDENTIAL: &str = "rackhand-keys";
+
+/// Whether a variable of the environment is one for the configuration.
+#[must_use]
+pub fn is_variable(name: &str) -> bool {
+    let others = [
+        TOKEN_SECRET_VARIABLE,
+        KEYS_VARIABLE,
+        AUTH_VARIABLE,
+        CREDENTIALS_VARIABLE,
+    ];
+    name.starts_with(ENVIRONMENT_PREFIX) || others.contains(&name)
+}
+
 /// The whole configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Where clients come in.
     pub listen: ListenConfig,
+    /// Who comes in without a key, and keys that come with the start.
+    pub access: AccessConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
     /// The site's identity provider, if there is one.
@@ -48,6 +74,8 @@ pub struct Config {
     pub safety: SafetyRules,
     /// What survives a restart.
     pub store: StoreConfig,
+    /// What is on record of those who come in.
+    pub audit: AuditConfig,
     /// What is logged.
     pub log: LogConfig,
 }
@@ -74,6 +102,19 @@ pub struct TlsConfig {
     pub address: SocketAddr,
     /// The site's certificate and its key; without them the box makes its own.
     pub files: Option<(PathBuf, PathBuf)>,
+}
+
+/// Section `[access]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccessConfig {
+    /// What anybody may call; `ping` is MCP's.
+    pub anonymous_tools: Vec<String>,
+    /// What programs on this machine are let in as; none is not at all.
+    pub loopback_role: Option<String>,
+    /// Keys, from the environment alone.
+    pub keys: Option<Secret>,
+    /// The credential of systemd that has keys, where there is one.
+    pub keys_credential: Option<PathBuf>,
 }
 
 /// Section `[tokens]`.
@@ -219,11 +260,89 @@ pub struct StoreConfig {
     pub path: PathBuf,
 }
 
+/// Section `[audit]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditConfig {
+    /// Whether a write is refused whose intent cannot be put on disk.
+    pub required: bool,
+    /// Bytes of all segments.
+    pub bytes_max: u64,
+    /// Age at which a segment is let go.
+    pub age_max: Duration,
+    /// A file that is there once the clock is synchronised; absent if the clock is believed as it is.
+    pub clock_file: Option<PathBuf>,
+    /// Where lines are forwarded to as syslog.
+    pub syslog: Option<SyslogTarget>,
+    /// The socket of journald, if lines are forwarded to it.
+    pub journald: Option<PathBuf>,
+}
+
+impl Default for AuditConfig {
+    fn default() -> Self {
+        Self {
+            required: false,
+            bytes_max: 16 << 20,
+            age_max: Duration::from_hours(400 * 24),
+            clock_file: Some(PathBuf::from("/run/systemd/timesync/synchronized")),
+            syslog: None,
+            journald: None,
+        }
+    }
+}
+
+/// A receiver of syslog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SyslogTarget {
+    /// `udp://HOST:PORT`
+    Udp(String),
+    /// `tcp://HOST:PORT`
+    Tcp(String),
+    /// `unix:/dev/log`
+    Socket(PathBuf),
+}
+
+impl std::str::FromStr for SyslogTarget {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let address = |rest: &str| {
+            let (host, port) = rest.rsplit_once(':').ok_or(())?;
+            let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+            let is_host = !host.is_empty() && !host.contains(['/', '@', ' ']);
+            (is_port && is_host).then(|| rest.to_owned()).ok_or(())
+        };
+        if let Some(rest) = text.strip_prefix("udp://") {
+            return address(rest).map(Self::Udp);
+        }
+        if let Some(rest) = text.strip_prefix("tcp://") {
+            return address(rest).map(Self::Tcp);
+        }
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Socket(path.into())),
+            _ => Err(()),
+        }
+    }
+}
+
 /// Section `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// Level or filter.
     pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether each HTTP request gets a line.
+    pub requests: bool,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Sentences for people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
 }
 
 impl Config {
@@ -259,6 +378,7 @@ impl Config {
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
         let mut config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        sections::read_given(&mut config.access, environment, &mut problems);
         if let Some(text) = environment.get(TOKEN_SECRET_VARIABLE) {
             config.tokens.secret = sections::read_token_secret(text, &mut problems);
         }

@@ -1,5 +1,6 @@
 //! Each section of the merged table, read into its type; faults are noted and reading goes on.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,13 +10,15 @@ use toml::{Table, Value};
 use super::problems::{Problems, Section, unknown_key};
 use super::provider;
 use super::{
-    BreakerConfig, CeilingRule, Config, CoreConfig, LinkTiming, ListenConfig, LogConfig,
-    SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport, Trust,
+    AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
+    Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
+    LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport,
+    Trust,
 };
 use crate::base::secret::Secret;
 use crate::limits::{
-    CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX, TOKEN_CHAIN_MAX_SECS,
-    TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
+    ANONYMOUS_TOOLS_MAX, CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX,
+    TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
 };
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
@@ -26,20 +29,22 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         _ => Table::new(),
     };
     let (listen, link, breaker) = (section("listen"), section("link"), section("breaker"));
-    let (safety, store, log) = (section("safety"), section("store"), section("log"));
-    let (tokens, provider) = (section("tokens"), section("identity-provider"));
+    let (safety, store) = (section("safety"), section("store"));
+    let (audit, log) = (section("audit"), section("log"));
+    let (access, tokens) = (section("access"), section("tokens"));
+    let provider = section("identity-provider");
     Config {
-        listen: read_listen(listen, problems),
+        access: read_access(Section::new("access", access, problems)),
         identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
+        listen: read_listen(listen, problems),
         cores: read_cores(merged, problems),
         link: read_link(Section::new("link", link, problems)),
         breaker: read_breaker(Section::new("breaker", breaker, problems)),
         safety: read_safety(safety, problems),
         store: read_store(Section::new("store", store, problems)),
-        log: LogConfig {
-            level: Section::new("log", log, problems).text("level"),
-        },
+        audit: read_audit(Section::new("audit", audit, problems)),
+        log: read_log(Section::new("log", log, problems)),
     }
 }
 
@@ -137,6 +142,34 @@ impl Section<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+}
+
+fn read_access(mut section: Section<'_>) -> AccessConfig {
+    AccessConfig {
+        anonymous_tools: section.texts("anonymous-tools", ANONYMOUS_TOOLS_MAX),
+        loopback_role: optional(section.text("loopback-role")),
+        ..AccessConfig::default()
+    }
+}
+
+/// What the environment has of keys. Whether they are good is seen where keys are known.
+pub(super) fn read_given(
+    access: &mut AccessConfig,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) {
+    access.keys = environment.get(KEYS_VARIABLE).map(|text| Secret::new(text));
+    let folder = environment.get(CREDENTIALS_VARIABLE);
+    let credential = folder.map(|folder| PathBuf::from(folder).join(KEYS_CREDENTIAL));
+    access.keys_credential = credential.filter(|path| path.exists());
+    match environment.get(AUTH_VARIABLE).map(|text| text.trim()) {
+        None | Some("true" | "1" | "yes" | "on") => {}
+        Some("false" | "0" | "no" | "off") => problems.note(
+            AUTH_VARIABLE,
+            "this server is not opened to everybody: take the variable away. Single tools are opened to anybody with `access.anonymous-tools`, and programs on this very machine are let in with `access.loopback-role`",
+        ),
+        Some(_) => problems.note(AUTH_VARIABLE, "it is neither true nor false: take it away"),
     }
 }
 
@@ -364,4 +397,47 @@ fn read_store(mut section: Section<'_>) -> StoreConfig {
         section.fault("path", "write a folder, such as \"/var/lib/rackhand\"");
     }
     StoreConfig { path: path.into() }
+}
+
+fn read_audit(mut section: Section<'_>) -> AuditConfig {
+    let bytes_max = section.whole("bytes-max-mib", 1..=4_096) << 20;
+    let age_max = Duration::from_hours(section.whole("days-max", 1..=36_500) * 24);
+    let syslog = optional(section.text("syslog")).and_then(|text| {
+        let target = text.parse().ok();
+        if target.is_none() {
+            let message = format!(
+                "\"{text}\" is none of \"udp://HOST:PORT\", \"tcp://HOST:PORT\", \"unix:/dev/log\""
+            );
+            section.fault("syslog", message);
+        }
+        target
+    });
+    AuditConfig {
+        required: section.flag("required"),
+        bytes_max,
+        age_max,
+        clock_file: optional(section.text("clock-file")).map(PathBuf::from),
+        syslog,
+        journald: optional(section.text("journald")).map(PathBuf::from),
+    }
+}
+
+fn read_log(mut section: Section<'_>) -> LogConfig {
+    let word = section.text("format");
+    let format = match word.as_str() {
+        "text" => LogFormat::Text,
+        "json" => LogFormat::Json,
+        _ => {
+            section.fault(
+                "format",
+                format!("\"{word}\" is none of \"text\", \"json\""),
+            );
+            LogFormat::Text
+        }
+    };
+    LogConfig {
+        level: section.text("level"),
+        format,
+        requests: section.flag("requests"),
+    }
 }

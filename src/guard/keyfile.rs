@@ -8,17 +8,21 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::key::{self, KeyHash};
+use super::network::Network;
 use super::token::OUTSIDE_PREFIX;
-use super::{Role, Scope};
+use super::{Reach, Role, Scope};
 use crate::base::clock::UnixMillis;
 use crate::base::secret::Secret;
-use crate::limits::KEYS_MAX;
+use crate::limits::{KEY_NETWORKS_MAX, KEYS_MAX};
 
 /// Format of the file. A newer one is refused, not guessed at.
 const VERSION: u32 = 1;
 
 /// Bytes read of the file at most: room for [`KEYS_MAX`] keys with long names.
 const FILE_MAX_BYTES: u64 = 256 << 10;
+
+/// A day, milliseconds.
+const DAY_MILLIS: u64 = 86_400_000;
 
 /// Longest name of a key, characters.
 const KEY_NAME_MAX: usize = 64;
@@ -39,6 +43,12 @@ pub struct KeyRecord {
     /// When it ends; never, if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<UnixMillis>,
+    /// Patterns of components that bound it; none is no bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<String>,
+    /// Networks from which it may be used; none is from everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub networks: Vec<Network>,
     /// SHA-256 of the key.
     #[serde(with = "hex")]
     pub sha256: KeyHash,
@@ -55,6 +65,36 @@ pub struct NewKey {
     pub scopes: Option<Vec<Scope>>,
     /// When it ends.
     pub expires: Option<UnixMillis>,
+    /// Patterns of components that bound it.
+    pub components: Vec<String>,
+    /// Networks from which it may be used.
+    pub networks: Vec<Network>,
+}
+
+impl NewKey {
+    /// A key for ever, for everything, from everywhere.
+    #[must_use]
+    pub fn new(name: &str, role: Role) -> Self {
+        Self {
+            name: name.to_owned(),
+            role,
+            scopes: None,
+            expires: None,
+            components: Vec::new(),
+            networks: Vec::new(),
+        }
+    }
+}
+
+/// A key that took the place of another.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The new key, seen this once.
+    pub key: Secret,
+    /// Its role.
+    pub role: Role,
+    /// The name under which the old key goes on; nothing if it has ended.
+    pub old: Option<String>,
 }
 
 /// Why the key file could not be read or changed.
@@ -91,9 +131,15 @@ pub enum KeyFileError {
     NameTaken(String),
     /// The name cannot be used.
     #[error(
-        "a key's name has 1 to {KEY_NAME_MAX} printable characters and does not begin with {OUTSIDE_PREFIX:?}, unlike {0:?}"
+        "a key's name has 1 to {KEY_NAME_MAX} printable characters, without blanks around it, and begins neither with a bracket nor with {OUTSIDE_PREFIX:?}; not {0:?}"
     )]
     BadName(String),
+    /// The patterns of components cannot be used.
+    #[error("{0}")]
+    BadComponents(String),
+    /// Too many networks.
+    #[error("a key is bound to at most {KEY_NETWORKS_MAX} networks")]
+    TooManyNetworks,
     /// No such key.
     #[error("there is no key named {0:?}")]
     Unknown(String),
@@ -186,12 +232,7 @@ impl KeyFile {
     /// # Errors
     /// As [`KeyFile::create`].
     pub fn insert(&self, new: &NewKey, key: &Secret) -> Result<(), KeyFileError> {
-        let is_name = (1..=KEY_NAME_MAX).contains(&new.name.chars().count())
-            && !new.name.chars().any(char::is_control)
-            && !new.name.starts_with(OUTSIDE_PREFIX);
-        if !is_name {
-            return Err(KeyFileError::BadName(new.name.clone()));
-        }
+        check(new)?;
         self.change(|keys| {
             if keys.iter().any(|record| record.name == new.name) {
                 return Err(KeyFileError::NameTaken(new.name.clone()));
@@ -217,6 +258,49 @@ impl KeyFile {
             }
             Ok(())
         })
+    }
+
+    /// Makes a key with the name and the rights of another. That one goes on under a name with its last day, for `keep_days` from now.
+    ///
+    /// # Errors
+    /// There is no such key, it was rotated with the same last day already, or the file is full or cannot be read or written.
+    pub fn rotate(&self, name: &str, keep_days: u16) -> Result<Rotated, KeyFileError> {
+        let key = key::generate().map_err(KeyFileError::NoRandomness)?;
+        let now = UnixMillis::now();
+        let mut rotated = None;
+        self.change(|keys| {
+            let before = keys.iter().find(|record| record.name == name).cloned();
+            let before = before.ok_or_else(|| KeyFileError::Unknown(name.to_owned()))?;
+            keys.retain(|record| record.name != name);
+            let mut old = None;
+            if keep_days > 0 {
+                let end = UnixMillis(now.0.saturating_add(u64::from(keep_days) * DAY_MILLIS));
+                // A key that ends sooner anyway still does.
+                let end = before.expires.map_or(end, |own| own.min(end));
+                let kept = KeyRecord {
+                    name: format!("{name} until {}", end.last_day()),
+                    expires: Some(end),
+                    ..before.clone()
+                };
+                if keys.iter().any(|record| record.name == kept.name) {
+                    return Err(KeyFileError::NameTaken(kept.name));
+                }
+                old = Some(kept.name.clone());
+                keys.push(kept);
+            }
+            if keys.len() >= KEYS_MAX {
+                return Err(KeyFileError::Full);
+            }
+            rotated = Some((old, before.role));
+            keys.push(KeyRecord {
+                created: now,
+                sha256: key::hash(key.expose()),
+                ..before
+            });
+            Ok(())
+        })?;
+        let (old, role) = rotated.ok_or_else(|| KeyFileError::Unknown(name.to_owned()))?;
+        Ok(Rotated { key, role, old })
     }
 
     /// The state of the file now, without reading it.
@@ -263,6 +347,29 @@ impl KeyFile {
     }
 }
 
+/// Whether a name can be a key's. Names in round brackets are those of callers without a key.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    (1..=KEY_NAME_MAX).contains(&name.chars().count())
+        && !name.chars().any(char::is_control)
+        && name.trim() == name
+        && !name.starts_with('(')
+        && !name.starts_with(OUTSIDE_PREFIX)
+}
+
+/// Whether a key can be made so.
+fn check(new: &NewKey) -> Result<(), KeyFileError> {
+    if !is_name(&new.name) {
+        return Err(KeyFileError::BadName(new.name.clone()));
+    }
+    if new.networks.len() > KEY_NETWORKS_MAX {
+        return Err(KeyFileError::TooManyNetworks);
+    }
+    Reach::new(&new.components)
+        .map(drop)
+        .map_err(KeyFileError::BadComponents)
+}
+
 /// The record of a key.
 pub(super) fn record(new: &NewKey, key: &Secret) -> KeyRecord {
     KeyRecord {
@@ -271,6 +378,8 @@ pub(super) fn record(new: &NewKey, key: &Secret) -> KeyRecord {
         scopes: new.scopes.clone(),
         created: UnixMillis::now(),
         expires: new.expires,
+        components: new.components.clone(),
+        networks: new.networks.clone(),
         sha256: key::hash(key.expose()),
     }
 }
@@ -333,12 +442,7 @@ mod tests {
     use super::*;
 
     fn new(name: &str) -> NewKey {
-        NewKey {
-            name: name.to_owned(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        }
+        NewKey::new(name, Role::Operator)
     }
 
     #[test]

@@ -1,19 +1,38 @@
 //! Who may come in and what they may do: one decision for every transport, before any handler runs.
 
 mod admit;
+mod door;
+pub mod given;
+mod hightime;
 pub mod key;
 pub mod keyfile;
+mod manage;
+mod network;
+mod open;
 mod reach;
+mod refusal;
+mod table;
 mod throttle;
+mod ticket;
 pub mod token;
+
+mod witness;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-pub use admit::{Guard, KeySource, MintFault, Refusal, Wish};
+pub use admit::{Guard, KeySource, MintFault, Wish};
+pub use door::Door;
+pub use hightime::HighTime;
 pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
+pub use manage::{Granted, KeyEntry, ManageFault};
+pub use network::Network;
+pub use open::Open;
 pub use reach::Reach;
+pub use refusal::Refusal;
+pub use ticket::{TICKET_LIFE, TicketFault};
+pub use witness::Witness;
 
 /// What a right covers. A credential has a set of these; a tool asks for one.
 #[derive(
@@ -83,8 +102,10 @@ pub enum Role {
     /// Sees values and runs diagnoses.
     Viewer,
     /// Changes the room.
+    #[serde(alias = "user")]
     Operator,
     /// Stores and restores states too.
+    #[serde(alias = "premium")]
     Engineer,
     /// Everything.
     Admin,
@@ -112,6 +133,19 @@ impl Role {
         }
     }
 
+    /// How many requests come with it.
+    #[must_use]
+    pub const fn rate(self) -> Rate {
+        let (per_minute, burst) = match self {
+            Self::Guest => (10, 10),
+            Self::Viewer => (300, 60),
+            Self::Operator => (600, 60),
+            Self::Engineer => (1_000, 100),
+            Self::Admin => (10_000, 200),
+        };
+        Rate { per_minute, burst }
+    }
+
     /// The scopes that come with it.
     #[must_use]
     pub fn scopes(self) -> Scopes {
@@ -126,11 +160,26 @@ impl Role {
     }
 }
 
+/// How many requests a caller may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests in a minute, in the long run.
+    pub per_minute: u32,
+    /// Requests at once, after some quiet.
+    pub burst: u32,
+}
+
 impl std::str::FromStr for Role {
     type Err = String;
 
+    /// A role, or the name of a tier as older servers call it.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        let found = found.or(match text {
+            "user" => Some(Self::Operator),
+            "premium" => Some(Self::Engineer),
+            _ => None,
+        });
         found.ok_or_else(|| {
             let names = Self::ALL.map(Self::as_str).join(", ");
             format!("{text:?} is no role; there are {names}")
@@ -149,6 +198,8 @@ pub struct Caller {
     pub scopes: Scopes,
     /// What of the design they may know of.
     pub reach: Reach,
+    /// The only tools that they may call, whatever their scopes; all that their scopes allow, if absent.
+    pub tools: Option<Arc<[String]>>,
     /// What let them in.
     pub credential: CredentialId,
     /// Where they are, if they came over a network.
@@ -164,8 +215,18 @@ impl Caller {
             role,
             scopes: role.scopes(),
             reach: Reach::everything(),
+            tools: None,
             credential: CredentialId::Local,
             address: None,
+        }
+    }
+
+    /// Whether they may call a tool that asks for a scope.
+    #[must_use]
+    pub fn may_call(&self, tool: &str, scope: Scope) -> bool {
+        match &self.tools {
+            Some(only) => only.iter().any(|name| name == tool),
+            None => self.scopes.has(scope),
         }
     }
 }
@@ -181,6 +242,10 @@ pub enum CredentialId {
     Token(TokenId),
     /// A bearer token of the identity provider.
     Outside(TokenId),
+    /// None: the caller is on this machine, which the configuration trusts.
+    Loopback,
+    /// None: the caller may be anybody.
+    Anonymous,
 }
 
 impl CredentialId {
@@ -188,7 +253,7 @@ impl CredentialId {
     #[must_use]
     pub const fn holder(self) -> Option<KeyId> {
         match self {
-            Self::Local => None,
+            Self::Local | Self::Loopback | Self::Anonymous => None,
             Self::Key(key)
             | Self::Token(TokenId { key, .. })
             | Self::Outside(TokenId { key, .. }) => Some(key),
@@ -301,6 +366,25 @@ mod tests {
             before = now;
         }
         assert!("root".parse::<Role>().unwrap_err().contains("operator"));
+    }
+
+    #[test]
+    fn the_tiers_of_older_servers_are_roles() {
+        for (tier, role) in [
+            ("guest", Role::Guest),
+            ("user", Role::Operator),
+            ("premium", Role::Engineer),
+            ("admin", Role::Admin),
+        ] {
+            assert_eq!(tier.parse(), Ok(role));
+        }
+    }
+
+    #[test]
+    fn a_stronger_role_may_ask_at_least_as_often() {
+        let rates = Role::ALL.map(|role| (role.rate().per_minute, role.rate().burst));
+        assert_eq!(rates[0], (10, 10));
+        assert!(rates.is_sorted());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What of a design a caller may know of: patterns over the names of components and named controls.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
@@ -113,6 +114,12 @@ impl PartialEq for Reach {
 }
 
 impl Eq for Reach {}
+
+impl Hash for Reach {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.patterns().hash(state);
+    }
+}
 
 impl fmt::Debug for Reach {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

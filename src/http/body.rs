@@ -1,6 +1,6 @@
 //! Bodies: read with bounds in bytes and time, written whole or as a stream.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use super::lasting::Lasting;
 use super::seats::Busy;
 use super::sse::{Pulse, Sse};
+use super::trail::Lines;
 use crate::base::shutdown::Stop;
 use crate::guard::Guard;
 
@@ -134,6 +135,8 @@ pub(super) enum Body {
     Whole(Bytes),
     /// Server-sent events.
     Events(Box<Sse>),
+    /// Lines of the audit trail.
+    Lines(Box<Lines>),
     /// A stream that lasts: no body of hyper's.
     Lasting(Lasting),
 }
@@ -142,10 +145,10 @@ impl Body {
     /// The stream that lasts, if it is one.
     pub(super) fn take_lasting(&mut self) -> Option<Lasting> {
         match self {
-            Self::Whole(_) | Self::Events(_) => None,
+            Self::Whole(_) | Self::Events(_) | Self::Lines(_) => None,
             Self::Lasting(_) => match std::mem::replace(self, Self::Whole(Bytes::new())) {
                 Self::Lasting(lasting) => Some(lasting),
-                Self::Whole(_) | Self::Events(_) => None,
+                Self::Whole(_) | Self::Events(_) | Self::Lines(_) => None,
             },
         }
     }
@@ -167,7 +170,7 @@ impl Body {
     pub(super) fn pulse(&mut self) -> Option<Arc<Pulse>> {
         match self {
             Self::Events(events) => Some(events.pulse()),
-            Self::Whole(_) | Self::Lasting(_) => None,
+            Self::Whole(_) | Self::Lines(_) | Self::Lasting(_) => None,
         }
     }
 
@@ -181,18 +184,21 @@ impl Body {
 
 impl HttpBody for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Events(events) => events
                 .poll_event(context)
                 .map(|event| event.map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Lines(lines) => lines
+                .poll_next(context)
+                .map(|chunk| chunk.map(|chunk| chunk.map(Frame::data))),
             Self::Lasting(_) => Poll::Ready(None),
         }
     }
@@ -200,7 +206,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
-            Self::Events(_) | Self::Lasting(_) => false,
+            Self::Events(_) | Self::Lines(_) | Self::Lasting(_) => false,
         }
     }
 
@@ -209,7 +215,7 @@ impl HttpBody for Body {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX))
             }
-            Self::Events(_) | Self::Lasting(_) => SizeHint::default(),
+            Self::Events(_) | Self::Lines(_) | Self::Lasting(_) => SizeHint::default(),
         }
     }
 }

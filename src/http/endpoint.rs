@@ -13,6 +13,7 @@ use super::lasting::{Lasting, Pass};
 use super::reply::{self, Refused};
 use super::route::Route;
 use super::{messages, websocket};
+use crate::base::trace::Trace;
 use crate::guard::Caller;
 use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
 
@@ -69,14 +70,15 @@ pub(super) async fn answer(
     route: Route,
     request: Request<Incoming>,
     caller: &Caller,
+    trace: &Trace,
 ) -> Response<Body> {
     // A number that is copied, for the request is taken apart.
     let is_modern = version(request.headers()).is_some_and(Revision::is_modern_date);
     let answered = match (route, request.method()) {
         (Route::Sse, _) => messages::open(front, request.headers(), caller),
-        (Route::Messages, _) => messages::take(front, request, caller).await,
+        (Route::Messages, _) => messages::take(front, request, caller, trace).await,
         (Route::WebSocket, _) => websocket::open(front, request.headers(), caller),
-        (_, &Method::POST) => post(front, request, caller).await,
+        (_, &Method::POST) => post(front, request, caller, trace).await,
         (_, &Method::GET) => open_stream(front, request.headers(), caller),
         _ => end_session(front, request.headers(), caller),
     };
@@ -91,7 +93,12 @@ pub(super) async fn answer(
     })
 }
 
-async fn post(front: &Front, request: Request<Incoming>, caller: &Caller) -> Answered {
+async fn post(
+    front: &Front,
+    request: Request<Incoming>,
+    caller: &Caller,
+    trace: &Trace,
+) -> Answered {
     let (head, body) = request.into_parts();
     let headers = &head.headers;
     let accepted = accepts(headers);
@@ -110,6 +117,7 @@ async fn post(front: &Front, request: Request<Incoming>, caller: &Caller) -> Ans
         routing: Some(routing(headers)),
         caller,
         accepts_events: accepted.events,
+        trace: Some(trace),
     };
     Ok(respond(front, front.server.post(post).await, caller))
 }

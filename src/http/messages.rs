@@ -17,6 +17,7 @@ use super::body::Body;
 use super::endpoint::{self, Answered, Refusal};
 use super::lasting::Lasting;
 use super::reply;
+use crate::base::trace::Trace;
 use crate::guard::Caller;
 use crate::mcp::{Connection, Outgoing, Overrun, SessionId};
 
@@ -117,6 +118,7 @@ pub(super) async fn take(
     front: &Front,
     request: Request<Incoming>,
     caller: &Caller,
+    trace: &Trace,
 ) -> Result<Response<Body>, Refusal> {
     let unknown = || {
         Refusal::plain(
@@ -132,7 +134,7 @@ pub(super) async fn take(
         .ok_or_else(unknown)?;
     let connection = front.inboxes.find(id, caller).ok_or_else(unknown)?;
     let body = endpoint::read(front, &head.headers, body).await?;
-    match connection.take(&body.bytes) {
+    match connection.take_traced(&body.bytes, Some(trace)) {
         Ok(()) => Ok(reply::empty(202)),
         Err(Overrun) => Err(Refusal {
             status: 429,

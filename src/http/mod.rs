@@ -9,6 +9,7 @@ mod health;
 mod lasting;
 mod messages;
 mod multiplexed;
+mod open;
 mod origin;
 mod reply;
 mod resource;
@@ -18,6 +19,9 @@ mod secure;
 mod socket;
 mod sse;
 mod stream;
+mod ticket;
+mod trail;
+mod visit;
 mod websocket;
 
 use std::fmt;
@@ -46,9 +50,11 @@ use self::resource::Metadata;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
+use self::visit::Visit;
 use crate::base::shutdown::Stop;
+use crate::base::trace::{Trace, Traces};
 use crate::guard::token::TokenFault;
-use crate::guard::{Caller, CredentialId, Guard, Refusal, Scope};
+use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -113,6 +119,11 @@ pub struct Front {
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
     websockets: websocket::Count,
+    /// Makes ids of requests.
+    traces: Traces,
+    /// Whether each request gets a line in the log.
+    logs_requests: bool,
+    exports: trail::Count,
     multiplexed: multiplexed::Count,
     answers: multiplexed::Answers,
     seats: Arc<Seats>,
@@ -172,11 +183,27 @@ impl Front {
             bodies: Room::default(),
             inboxes: Arc::default(),
             websockets: websocket::Count::default(),
+            traces: Traces::default(),
+            logs_requests: false,
+            exports: trail::Count::default(),
             multiplexed: multiplexed::Count::default(),
             answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
         }
+    }
+
+    /// Who decides who comes in.
+    #[must_use]
+    pub const fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// The same surface, with a line in the log for each request if `logs` says so.
+    #[must_use]
+    pub fn with_request_log(mut self, logs: bool) -> Self {
+        self.logs_requests = logs;
+        self
     }
 
     /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
@@ -303,12 +330,25 @@ impl Front {
     }
 
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
+        let mut visit = Visit::begin(self, &request, peer);
+        let mut response = self.check_and_answer(request, peer, &mut visit).await;
+        visit.end(&mut response);
+        response
+    }
+
+    async fn check_and_answer(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        visit: &mut Visit,
+    ) -> Response<Body> {
         let route = Route::of(request.uri().path());
         match self
             .origins
             .check(request.version(), request.uri(), request.headers())
         {
             Err(fault) => {
+                visit.refused(self, None, "ORIGIN");
                 let mut response =
                     refuse(route, request.headers(), fault.status(), &fault.to_string());
                 // Whoever is mistaken about the host may be mistaken about where his request ends.
@@ -317,13 +357,13 @@ impl Front {
                 }
                 response
             }
-            Ok(None) => self.admit_and_answer(route, request, peer).await,
+            Ok(None) => self.admit_and_answer(route, request, peer, visit).await,
             Ok(Some(origin)) => {
                 let origin: HeaderValue = origin.clone();
                 let mut response = if request.method() == Method::OPTIONS {
                     reply::preflight()
                 } else {
-                    self.admit_and_answer(route, request, peer).await
+                    self.admit_and_answer(route, request, peer, visit).await
                 };
                 reply::allow_origin(&mut response, origin);
                 response
@@ -336,8 +376,9 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         peer: IpAddr,
+        visit: &mut Visit,
     ) -> Response<Body> {
-        let mut response = self.decide(route, request, peer).await;
+        let mut response = self.decide(route, request, peer, visit).await;
         if let Some(metadata) = &self.metadata {
             metadata.hint_at(response.headers_mut());
         }
@@ -349,6 +390,7 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         peer: IpAddr,
+        visit: &mut Visit,
     ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
@@ -362,13 +404,37 @@ impl Front {
             Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
             Access::KeyWith(scope) => Some(Some(scope)),
         };
-        let caller = match needs_key.map(|scope| (scope, self.guard.admit(headers, peer))) {
+        let door = Door {
+            headers,
+            query: request.uri().query(),
+            takes_ticket: route.takes_ticket(request.method()),
+            speaks_mcp: route.is_mcp(),
+            peer,
+        };
+        let caller = match needs_key.map(|scope| (scope, self.guard.admit_at(&door))) {
             None => None,
-            Some((_, Err(refusal))) => return turn_away(route, headers, &refusal),
-            Some((Some(scope), Ok(caller))) if !caller.scopes.has(scope) => {
-                return lacks_scope(route, headers, scope);
+            Some((_, Err(refusal))) => {
+                let refused = turn_away(route, headers, &refusal);
+                let may_ping = matches!(refusal, Refusal::Missing | Refusal::NoKeys)
+                    && self.guard.answers_ping();
+                if may_ping
+                    && route == Route::Mcp
+                    && request.method() == Method::POST
+                    && let Some(pong) = open::ping(self, request).await
+                {
+                    return pong;
+                }
+                visit.refused(self, None, refusal.word());
+                return refused;
             }
-            Some((_, Ok(caller))) => Some(caller),
+            Some((scope, Ok(caller))) => {
+                visit.admitted(self, &caller);
+                if let Some(scope) = scope.filter(|scope| !caller.scopes.has(*scope)) {
+                    visit.refused(self, Some(scope.as_str()), "FORBIDDEN");
+                    return lacks_scope(route, headers, scope);
+                }
+                Some(caller)
+            }
         };
         if let Some(caller) = &caller
             && let Some(message) = wrong_kind(route, caller)
@@ -378,7 +444,7 @@ impl Front {
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
-        self.handle(route, request, caller).await
+        self.handle(route, request, caller, visit.trace()).await
     }
 
     async fn handle(
@@ -386,10 +452,11 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         caller: Option<Caller>,
+        trace: &Trace,
     ) -> Response<Body> {
         match (route, caller) {
             (route, Some(caller)) if route.is_mcp() => {
-                endpoint::answer(self, route, request, &caller).await
+                endpoint::answer(self, route, request, &caller, trace).await
             }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {
@@ -397,10 +464,12 @@ impl Front {
             }
             (Route::StatusPage, Some(_)) => health::page(&*self.health),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
-            (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
+            (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
+            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
+            (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::ResourceMetadata, _) => match &self.metadata {
                 Some(metadata) => metadata.answer(),
                 None => reply::text(404, resource::NO_OAUTH),
@@ -414,9 +483,11 @@ impl Front {
                 | Route::Messages
                 | Route::WebSocket
                 | Route::StatusPage
+                | Route::AuditLines
                 | Route::Help
                 | Route::Token
-                | Route::Refresh,
+                | Route::Refresh
+                | Route::Ticket,
                 _,
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
@@ -436,9 +507,12 @@ fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Resp
 fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
     let (status, retry_after) = match refusal {
         Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
-        Refusal::Token(TokenFault::NoRole) => (403, None),
         Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
             (503, Some(Duration::from_mins(1)))
+        }
+        Refusal::KeyInUrl => (400, None),
+        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere | TokenFault::NoRole) => {
+            (403, None)
         }
         Refusal::NoKeys
         | Refusal::Missing
@@ -446,6 +520,7 @@ fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<B
         | Refusal::Damaged
         | Refusal::Unknown
         | Refusal::Expired
+        | Refusal::Ticket
         | Refusal::Token(_) => (401, None),
     };
     reply::refuse(&Refused {

@@ -277,7 +277,7 @@ async fn respond(
     match response.body_mut() {
         Body::Whole(bytes) => *bytes = share.hold(std::mem::take(bytes)),
         // These make each piece when the one before was taken.
-        Body::Events(_) | Body::Lasting(_) => {}
+        Body::Events(_) | Body::Lines(_) | Body::Lasting(_) => {}
     }
     response.body_mut().flow(&front.guard, stop);
     if is_head {

@@ -17,12 +17,14 @@ use super::body::Body;
 use super::lasting::{Lasting, Pass};
 use super::route::Route;
 use super::sse::{Source, Sse};
+use super::trail::Lines;
 use crate::base::shutdown::Stop;
 use crate::guard::Scope;
 use crate::mcp::{Code, EventStream, Revision, error_json};
 
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LINES: HeaderValue = HeaderValue::from_static("application/jsonl");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
@@ -56,6 +58,13 @@ fn plain(status: u16, content_type: HeaderValue, body: Bytes) -> Response<Body> 
 
 pub(super) fn json(status: u16, body: Bytes) -> Response<Body> {
     plain(status, JSON, body)
+}
+
+/// Lines of the audit trail as they are read from disk.
+pub(super) fn lines(lines: Lines) -> Response<Body> {
+    let mut response = plain(200, LINES, Bytes::new());
+    *response.body_mut() = Body::Lines(Box::new(lines));
+    response
 }
 
 pub(super) fn text(status: u16, body: &'static str) -> Response<Body> {
@@ -191,7 +200,7 @@ pub(super) fn allow_origin(response: &mut Response<Body>, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("mcp-session-id, www-authenticate"),
+        HeaderValue::from_static("mcp-session-id, www-authenticate, x-request-id, traceparent"),
     );
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
@@ -207,7 +216,7 @@ pub(super) fn preflight() -> Response<Body> {
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
         HeaderValue::from_static(
-            "authorization, content-type, accept, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, x-api-key, x-mcp-key",
+            "authorization, content-type, accept, mcp-protocol-version, mcp-method, mcp-name, mcp-session-id, last-event-id, x-api-key, x-mcp-key, x-request-id, traceparent, tracestate",
         ),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));

@@ -25,14 +25,18 @@ pub enum Route {
     StatusPage,
     /// `/help`: the documentation.
     Help,
-    /// `/ca.pem`: the box's own certificate authority.
-    Authority,
     /// `/auth/token`: a key makes a short-lived token.
     Token,
     /// `/auth/refresh`: a token makes the next one.
     Refresh,
+    /// `/auth/ticket`: a key or a token gets a one-use ticket for an event stream.
+    Ticket,
     /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
     ResourceMetadata,
+    /// `/ca.pem`: the box's own certificate authority.
+    Authority,
+    /// `/audit.jsonl`: the audit trail as it stands on disk.
+    AuditLines,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
     NoOauth,
     /// Anything else.
@@ -58,7 +62,7 @@ pub enum Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -68,10 +72,12 @@ impl Route {
         Self::Health,
         Self::StatusPage,
         Self::Help,
-        Self::Authority,
         Self::Token,
         Self::Refresh,
+        Self::Ticket,
         Self::ResourceMetadata,
+        Self::Authority,
+        Self::AuditLines,
         Self::NoOauth,
         Self::Nothing,
     ];
@@ -89,11 +95,13 @@ impl Route {
             "/healthz" | "/health" => Self::Health,
             "/" => Self::StatusPage,
             "/help" => Self::Help,
-            "/ca.pem" => Self::Authority,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
+            "/auth/ticket" => Self::Ticket,
             "/.well-known/oauth-protected-resource"
             | "/.well-known/oauth-protected-resource/mcp" => Self::ResourceMetadata,
+            "/ca.pem" => Self::Authority,
+            "/audit.jsonl" => Self::AuditLines,
             "/register" => Self::NoOauth,
             _ if path.starts_with("/.well-known/") => Self::NoOauth,
             _ => Self::Nothing,
@@ -104,8 +112,9 @@ impl Route {
     #[must_use]
     pub const fn access(self) -> Access {
         match self {
-            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket => Access::Key,
+            Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help => Access::KeyWith(Scope::Read),
+            Self::AuditLines => Access::KeyWith(Scope::Admin),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
@@ -126,13 +135,19 @@ impl Route {
         )
     }
 
+    /// Whether a request opens an event stream, for which a browser has no headers: there a one-use ticket in the query is taken.
+    #[must_use]
+    pub fn takes_ticket(self, method: &Method) -> bool {
+        matches!(self, Self::Mcp | Self::Sse | Self::WebSocket) && method == Method::GET
+    }
+
     /// The verbs, as the header `Allow` names them.
     #[must_use]
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages | Self::Token | Self::Refresh => "POST",
-            Self::Sse | Self::WebSocket => "GET",
+            Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
+            Self::Sse | Self::WebSocket | Self::AuditLines => "GET",
             Self::Live
             | Self::Ready
             | Self::Health

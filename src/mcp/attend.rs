@@ -18,6 +18,7 @@ use super::places::Place;
 use super::replay::Track;
 use super::schema::{Message, Method};
 use super::stream::{Addressee, EventStream, Hearing, Playing};
+use super::trail::Trail;
 use super::{Heading, Post, Reply, Request, Revision, Server, batch};
 use crate::base::shutdown::Stop;
 use crate::guard::Caller;
@@ -75,21 +76,21 @@ pub(super) enum Work {
     /// One request, and its entry in the table of its session, by which the client can take it back.
     One(Heading<'static>, Option<Running>),
     /// An array of messages of a session.
-    Batch(Arc<Peer>),
+    Batch(Arc<Peer>, Trail),
 }
 
 impl Work {
     pub(super) fn revision(&self) -> Revision {
         match self {
             Self::One(heading, _) => heading.revision,
-            Self::Batch(peer) => peer.revision(),
+            Self::Batch(peer, _) => peer.revision(),
         }
     }
 
     fn whose(&self) -> Addressee {
         let id = match self {
             Self::One(heading, _) => Some(heading.id.as_ref().into()),
-            Self::Batch(_) => None,
+            Self::Batch(..) => None,
         };
         Addressee {
             id,
@@ -101,7 +102,7 @@ impl Work {
     fn resumable(&self) -> Option<Arc<Peer>> {
         match self {
             Self::One(heading, _) if heading.revision.resumes_streams() => heading.peer.clone(),
-            Self::One(..) | Self::Batch(_) => None,
+            Self::One(..) | Self::Batch(..) => None,
         }
     }
 
@@ -110,7 +111,7 @@ impl Work {
         let (hears, peer) = match self {
             Self::One(heading, _) => (heading.hears.clone(), heading.peer.clone()),
             // Each request of an array has its own wishes, and only questions and log lines are common to them.
-            Self::Batch(peer) => (Hears::default(), Some(Arc::clone(peer))),
+            Self::Batch(peer, _) => (Hears::default(), Some(Arc::clone(peer))),
         };
         Outlet::open(
             Arc::clone(line),
@@ -136,8 +137,8 @@ impl Errand {
     /// Carries it out.
     pub(super) async fn run(self, server: Arc<Server>, outlet: Outlet) -> Outcome {
         match &self.work {
-            Work::Batch(peer) => {
-                batch::carry_out(&server, peer, &self.body, &self.caller, &outlet).await
+            Work::Batch(peer, trail) => {
+                batch::carry_out(&server, (peer, trail), &self.body, &self.caller, &outlet).await
             }
             Work::One(heading, running) => match Message::parse(&self.body) {
                 Ok(message) => {
@@ -172,6 +173,7 @@ pub(super) async fn carry_out(
         },
         peer: heading.peer.as_ref(),
         outlet,
+        trail: &heading.trail,
     };
     let work = server.answer(&request, heading.method);
     let result = match running {

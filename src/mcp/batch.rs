@@ -6,9 +6,11 @@ use serde_json::value::RawValue;
 
 use super::attend::{self, Outcome, Work};
 use super::error::Fault;
+use super::heading::legacy_heading;
 use super::outlet::Outlet;
 use super::peer::Peer;
-use super::schema::{Kind, Malformed, Message};
+use super::schema::{Kind, Malformed, Message, Meta};
+use super::trail::Trail;
 use super::{Post, Reply, Server, invalid};
 use crate::guard::Caller;
 use crate::limits::BATCH_MAX;
@@ -28,7 +30,8 @@ pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Repl
         None => None,
     };
     let peer = admit(peer, count)?;
-    server.attend(post, Work::Batch(peer)).await
+    let trail = Trail::of(&server.traces, post.trace, &Meta::default());
+    server.attend(post, Work::Batch(peer, trail)).await
 }
 
 /// Whether the session takes an array of this length.
@@ -48,9 +51,9 @@ fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
 }
 
 /// An array on a connection that has a session or none.
-pub(super) fn work(body: &[u8], peer: Option<Arc<Peer>>) -> Result<Work, Fault> {
+pub(super) fn work(body: &[u8], peer: Option<Arc<Peer>>, trail: Trail) -> Result<Work, Fault> {
     let count = split(body)?.len();
-    admit(peer, count).map(Work::Batch)
+    admit(peer, count).map(|peer| Work::Batch(peer, trail))
 }
 
 fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
@@ -60,7 +63,7 @@ fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {
 /// Carries out an array that was let in.
 pub(super) async fn carry_out(
     server: &Arc<Server>,
-    peer: &Arc<Peer>,
+    (peer, trail): (&Arc<Peer>, &Trail),
     body: &[u8],
     caller: &Caller,
     outlet: &Outlet,
@@ -71,7 +74,7 @@ pub(super) async fn carry_out(
     };
     let mut out = Vec::with_capacity(1024);
     for raw in messages {
-        if let Some(answer) = one(server, peer, raw, caller, outlet).await {
+        if let Some(answer) = one(server, (peer, trail), raw, caller, outlet).await {
             out.push(if out.is_empty() { b'[' } else { b',' });
             out.extend_from_slice(&answer);
         }
@@ -86,7 +89,7 @@ pub(super) async fn carry_out(
 /// The response to one message of an array; nothing for a notification or a response.
 async fn one(
     server: &Arc<Server>,
-    peer: &Arc<Peer>,
+    (peer, trail): (&Arc<Peer>, &Trail),
     raw: &RawValue,
     caller: &Caller,
     outlet: &Outlet,
@@ -102,8 +105,14 @@ async fn one(
     if message.method == "initialize" {
         return Some(invalid("`initialize` must not be part of an array.").to_json(Some(id)));
     }
-    let prepared = super::legacy_heading(id, &message, peer, server.offers)
-        .and_then(|heading| attend::runs(&heading).map(|running| (heading, running)));
+    let prepared = legacy_heading(
+        id,
+        &message,
+        peer,
+        server.offers,
+        trail.of_part(&message.meta),
+    )
+    .and_then(|heading| attend::runs(&heading).map(|running| (heading, running)));
     let (heading, running) = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => return Some(fault.to_json(Some(id))),

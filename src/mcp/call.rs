@@ -6,18 +6,18 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
 use super::ask::{self, Ended, Subject};
 use super::error::Fault;
 use super::revision::Revision;
 use super::tasks::{self, Job};
+use super::trail::Trail;
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
 use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
 use crate::service::{
-    self, Effect, FaultCode, Registered, Said, Service, Step, TaskMode, Tool, ToolAnswer, ToolCall,
+    self, Effect, FaultCode, Registered, Said, Step, TaskMode, Tool, ToolAnswer, ToolCall,
     ToolFault,
 };
 
@@ -33,7 +33,8 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
         .find(&name)
         .ok_or_else(|| unknown(server, request, &name))?;
     let tool = registered.tool();
-    if !request.caller.scopes.has(tool.scope) {
+    if !request.caller.may_call(tool.name, tool.scope) {
+        server.note_refusal(request, tool.name, "FORBIDDEN");
         return Err(Fault::forbidden(
             &format!("call {}", tool.name),
             tool.scope,
@@ -43,7 +44,10 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
     let arguments = arguments(params.arguments)?;
     let ended = match registered.check(&arguments) {
         Ok(()) => converse(server, request, registered, arguments).await?,
-        Err(problems) => Ended::Failed(bad_arguments(tool, &json!(problems))),
+        Err(problems) => {
+            server.note_refusal(request, tool.name, FaultCode::BadArguments.as_str());
+            Ended::Failed(bad_arguments(tool, &json!(problems)))
+        }
     };
     match ended {
         Ended::Done(answer) => Ok(finish(server, request, &Ok(answer))),
@@ -80,11 +84,12 @@ fn go_on(
 }
 
 fn unknown(server: &Server, request: &Request<'_>, name: &str) -> Fault {
+    server.note_refusal(request, name, "UNKNOWN_TOOL");
     let nearest = server
         .registry
         .all()
         .iter()
-        .filter(|registered| tools::is_visible(registered, request.caller.scopes))
+        .filter(|registered| tools::is_visible(registered, request.caller))
         .map(|registered| registered.tool().name)
         .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(likeness, _)| *likeness > 0.8)
@@ -159,7 +164,7 @@ async fn converse(
                     cancel,
                 )
             };
-            carry_out(&server.writes, registered.service(), tool, call).await
+            carry_out(server, registered, request.trail, call).await
         }
     })
     .await
@@ -171,17 +176,25 @@ async fn converse(
 /// write runs on a task of the server: half a write would be worse than one that nobody waits for. It is told, and may stop before
 /// its next step.
 pub(super) async fn carry_out(
-    writes: &TaskTracker,
-    service: &Arc<dyn Service>,
-    tool: &Tool,
+    server: &Server,
+    registered: &Registered,
+    trail: &Trail,
     mut call: ToolCall,
 ) -> Result<Step<ToolAnswer>, ToolFault> {
+    let (service, tool) = (registered.service(), registered.tool());
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
     if tool.effect == Effect::Read {
+        let (caller, began) = (call.caller.clone(), Instant::now());
         let answer = tokio::time::timeout(limit, service.call(call)).await;
-        return answer.unwrap_or_else(|_| Err(took_too_long(tool)));
+        let answer = answer.unwrap_or_else(|_| Err(took_too_long(tool)));
+        let actor = trail.actor(&caller);
+        let outcome = outcome_word(&answer);
+        server
+            .audit
+            .read(actor, tool.name, outcome, began.elapsed());
+        return answer;
     }
-    if writes.len() >= WRITES_RUNNING_MAX {
+    if server.writes.len() >= WRITES_RUNNING_MAX {
         return Err(ToolFault::new(
             FaultCode::Busy,
             "Too many changes are under way at this moment; this one was not begun.",
@@ -191,20 +204,27 @@ pub(super) async fn carry_out(
     let cancel = call.cancel.child_token();
     let _cancelled_when_dropped = cancel.clone().drop_guard();
     call.cancel = cancel.clone();
+    let core = service.target(&call.arguments);
+    let writing = server
+        .audit
+        .begin(trail.actor(&call.caller), tool.name, core, &call.arguments);
+    let must_be_on_disk = server.audit.is_required();
+    let request = trail.trace.request.clone();
     let (service, name, effect) = (Arc::clone(service), tool.name, tool.clone());
-    let task = writes.spawn(async move {
+    let task = server.writes.spawn(async move {
         let (caller, started) = (call.caller.name.clone(), Instant::now());
+        if must_be_on_disk && writing.on_disk().await.is_err() {
+            let fault = not_on_record();
+            writing.end(fault.code.as_str());
+            return Err(fault);
+        }
         let outcome = tokio::time::timeout(limit, service.call(call)).await.unwrap_or_else(|_| {
             cancel.cancel();
             Err(took_too_long(&effect))
         });
-        let result = match &outcome {
-            Ok(Step::Done(_)) => "OK",
-            Ok(Step::Ask(_)) => "ASKS",
-            Ok(Step::Task) => "TASK",
-            Err(fault) => fault.code.as_str(),
-        };
-        tracing::info!(target: "audit", %caller, tool = name, outcome = result, took_ms = ms(started), "a change was asked for");
+        let result = outcome_word(&outcome);
+        writing.end(result);
+        tracing::info!(target: "audit", %caller, tool = name, outcome = result, took_ms = ms(started), %request, "a change was asked for");
         outcome
     });
     match task.await {
@@ -213,6 +233,24 @@ pub(super) async fn carry_out(
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(took_too_long(tool)),
     }
+}
+
+/// What a call came to, in a word.
+fn outcome_word(outcome: &Result<Step<ToolAnswer>, ToolFault>) -> &'static str {
+    match outcome {
+        Ok(Step::Done(_)) => "OK",
+        Ok(Step::Ask(_)) => "ASKS",
+        Ok(Step::Task) => "TASK",
+        Err(fault) => fault.code.as_str(),
+    }
+}
+
+fn not_on_record() -> ToolFault {
+    ToolFault::new(
+        FaultCode::WritesOff,
+        "The audit trail of this box cannot be written to disk, and the box is set to change nothing without it.",
+        "Tell the person who looks after the box: its disk is full or failing, or `audit.required` can be switched off.",
+    )
 }
 
 fn ms(since: Instant) -> u64 {
@@ -250,7 +288,7 @@ fn finish(
 ) -> Vec<u8> {
     let mut answer = Answer::open(request.id, request.revision, expected(outcome));
     write(&mut answer, outcome, request.revision);
-    answer.close(request.revision, &server.meta)
+    answer.close(request.revision, &server.meta_of(request.trail))
 }
 
 /// Bytes that the result takes, more or less.

@@ -15,13 +15,16 @@ use parking_lot::Mutex;
 
 use super::attend::{Errand, Outcome, Work};
 use super::error::Fault;
+use super::heading::legacy_heading;
 use super::ladder::{self, Era, Field};
 use super::line::Line;
 use super::peer::{Peer, Running};
 use super::places::Place;
-use super::schema::{Kind, Message, Method};
+use super::schema::{Kind, Message, Meta, Method};
 use super::stream::Reading;
+use super::trail::Trail;
 use super::{Heading, Outlet, Reply, Request, Revision, Server, batch, invalid, listen};
+use crate::base::trace::Trace;
 use crate::guard::Caller;
 use crate::limits::FEEDS_PER_CONNECTION_MAX;
 use crate::service::Generations;
@@ -108,9 +111,20 @@ impl Connection {
     /// # Errors
     /// The client does not read its answers.
     pub fn take(&self, message: &[u8]) -> Result<(), Overrun> {
+        self.take_traced(message, None)
+    }
+
+    /// The same with the ids that the transport has for this message.
+    ///
+    /// # Errors
+    /// The client does not read its answers.
+    pub fn take_traced(&self, message: &[u8], trace: Option<&Trace>) -> Result<(), Overrun> {
         if batch::is_batch(message) {
             let session = self.0.session.lock().clone();
-            return match batch::work(message, session).and_then(|work| self.begin(message, work)) {
+            let trail = Trail::of(&self.0.server.traces, trace, &Meta::default());
+            return match batch::work(message, session, trail)
+                .and_then(|work| self.begin(message, work))
+            {
                 Ok(()) => Ok(()),
                 Err(fault) => self.refuse(&fault, None),
             };
@@ -124,7 +138,7 @@ impl Connection {
                 self.note(&parsed);
                 Ok(())
             }
-            Kind::Request(id) => match self.request(id, &parsed, message) {
+            Kind::Request(id) => match self.request(id, &parsed, message, trace) {
                 Ok(()) => Ok(()),
                 Err(fault) => self.refuse(&fault, Some(id)),
             },
@@ -164,11 +178,18 @@ impl Connection {
         }
     }
 
-    fn request(&self, id: &str, message: &Message<'_>, body: &[u8]) -> Result<(), Fault> {
+    fn request(
+        &self,
+        id: &str,
+        message: &Message<'_>,
+        body: &[u8],
+        trace: Option<&Trace>,
+    ) -> Result<(), Fault> {
+        let trail = Trail::of(&self.0.server.traces, trace, &message.meta);
         let server = &self.0.server;
         match ladder::era(message, Field::Absent) {
             Era::Modern => {
-                let heading = server.modern_heading(id, message, None)?;
+                let heading = server.modern_heading(id, message, None, trail)?;
                 if heading.method == Method::Listen {
                     return self.listen(&heading, message);
                 }
@@ -181,7 +202,7 @@ impl Connection {
                 let session = session.ok_or_else(|| {
                     invalid("Send `initialize` first, or the metadata of revision 2026-07-28 with each request.")
                 })?;
-                let heading = super::legacy_heading(id, message, &session, server.offers)?;
+                let heading = legacy_heading(id, message, &session, server.offers, trail)?;
                 let running = runs(&session, &heading)?;
                 self.begin(body, Work::One(heading.into_owned(), Some(running)))
             }
@@ -195,7 +216,7 @@ impl Connection {
         let welcome = shared.server.welcome(id, peer.revision());
         let place = shared.server.place(&shared.caller, 0, peer.revision())?;
         shared.line.deliver(welcome, place);
-        let feed = peer.feed(&shared.server.hub, &shared.caller.name, || {
+        let feed = peer.feed(&shared.server.hub, &shared.caller, || {
             shared.server.registry.generations()
         });
         let before = shared.session.lock().replace(peer);
@@ -219,6 +240,7 @@ impl Connection {
             abilities: heading.abilities,
             peer: None,
             outlet: &Outlet::default(),
+            trail: &heading.trail,
         };
         if self.0.feeds.lock().len() >= FEEDS_PER_CONNECTION_MAX {
             return Err(Fault::busy(

@@ -11,6 +11,7 @@ use super::answer::{Answer, push_json};
 use super::hub::Hub;
 use super::places::Place;
 use super::revision::Revision;
+use crate::guard::{Caller, Reach};
 use crate::service::Generations;
 
 /// A set of lists that can change.
@@ -81,6 +82,8 @@ pub(super) struct Feed {
     hub: Arc<Hub>,
     form: Form,
     pub(super) caller: Arc<str>,
+    /// What its caller may know of.
+    pub(super) reach: Reach,
     pub(super) state: Mutex<State>,
     reader: AtomicWaker,
 }
@@ -124,14 +127,15 @@ impl Feed {
         number: u64,
         hub: Arc<Hub>,
         form: Form,
-        caller: Arc<str>,
+        caller: &Caller,
         wanted: Lists,
     ) -> Self {
         Self {
             number,
             hub,
             form,
-            caller,
+            caller: Arc::clone(&caller.name),
+            reach: caller.reach.clone(),
             state: Mutex::new(State {
                 wanted,
                 ..State::default()

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::feed::{Feed, Form, Lists, Mark};
 use super::places::{Capacity, Places};
+use crate::guard::{Caller, Reach};
 use crate::limits::{
     RESOURCE_LOOK_INTERVAL, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX,
     SUBSCRIPTIONS_PER_CALLER_MAX, SUBSCRIPTIONS_PER_STREAM_MAX,
@@ -33,13 +34,20 @@ pub(super) struct Hub {
 struct State {
     last: u64,
     feeds: HashMap<u64, Weak<Feed>>,
-    uris: HashMap<Arc<str>, Watched>,
+    uris: HashMap<Subject, Watched>,
     /// Feeds by task.
     tasks: HashMap<Box<str>, Vec<u64>>,
     /// As they were at the last look.
     generations: Generations,
     /// No feed opens any more.
     is_closed: bool,
+}
+
+/// What is looked at: a resource, as callers of one reach see it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Subject {
+    uri: Arc<str>,
+    reach: Reach,
 }
 
 #[derive(Debug)]
@@ -69,6 +77,15 @@ impl Default for Hub {
     }
 }
 
+impl Feed {
+    fn subject(&self, uri: &str) -> Subject {
+        Subject {
+            uri: Arc::from(uri),
+            reach: self.reach.clone(),
+        }
+    }
+}
+
 impl State {
     /// The feeds of these numbers. They must not be dropped while the state is locked: a feed that ends forgets itself here.
     fn feeds(&self, numbers: &[u64]) -> Vec<Arc<Feed>> {
@@ -86,7 +103,7 @@ impl Hub {
     pub(super) fn open(
         self: &Arc<Self>,
         form: Form,
-        caller: &Arc<str>,
+        caller: &Caller,
         wanted: Lists,
         now: Generations,
     ) -> Arc<Feed> {
@@ -98,7 +115,7 @@ impl Hub {
         }
         state.last += 1;
         let number = state.last;
-        let feed = Feed::new(number, Arc::clone(self), form, Arc::clone(caller), wanted);
+        let feed = Feed::new(number, Arc::clone(self), form, caller, wanted);
         let feed = Arc::new(feed);
         state.feeds.insert(number, Arc::downgrade(&feed));
         let is_closed = state.is_closed;
@@ -154,19 +171,15 @@ impl Hub {
         let Ok(place) = self.places.take(&feed.caller, uri.len()) else {
             return false;
         };
-        let name: Arc<str> = state
-            .uris
-            .get_key_value(uri)
-            .map_or_else(|| Arc::from(uri), |(name, _)| Arc::clone(name));
-        let watched = state
-            .uris
-            .entry(Arc::clone(&name))
-            .or_insert_with(|| Watched {
-                stamp,
-                feeds: Vec::new(),
-            });
+        let fresh = feed.subject(uri);
+        let known = state.uris.get_key_value(&fresh);
+        let subject = known.map_or(fresh, |(known, _)| known.clone());
+        own.uris.push(Mark::new(Arc::clone(&subject.uri), place));
+        let watched = state.uris.entry(subject).or_insert_with(|| Watched {
+            stamp,
+            feeds: Vec::new(),
+        });
         watched.feeds.push(feed.number);
-        own.uris.push(Mark::new(name, place));
         true
     }
 
@@ -175,7 +188,7 @@ impl Hub {
         let mut own = feed.state.lock();
         if let Some(at) = own.uris.iter().position(|mark| *mark.name == *uri) {
             own.uris.swap_remove(at);
-            forget_uri(&mut state.uris, uri, feed.number);
+            forget_uri(&mut state.uris, &feed.subject(uri), feed.number);
         }
     }
 
@@ -202,7 +215,7 @@ impl Hub {
         state.feeds.remove(&feed.number);
         let own = feed.state.lock();
         for mark in &own.uris {
-            forget_uri(&mut state.uris, &mark.name, feed.number);
+            forget_uri(&mut state.uris, &feed.subject(&mark.name), feed.number);
         }
         for mark in &own.tasks {
             if let Some(feeds) = state.tasks.get_mut(&mark.name) {
@@ -245,21 +258,21 @@ impl Hub {
             let uris: Vec<_> = state
                 .uris
                 .iter()
-                .map(|(uri, watched)| (Arc::clone(uri), watched.stamp))
+                .map(|(subject, watched)| (subject.clone(), watched.stamp))
                 .collect();
             (changed, feeds, uris)
         };
         for feed in feeds {
             feed.mark_lists(changed);
         }
-        for (uri, before) in uris {
-            let now = registry.resource_stamp(&uri);
+        for (subject, before) in uris {
+            let now = registry.resource_stamp(&subject.uri, &subject.reach);
             if now == before {
                 continue;
             }
             let feeds = {
                 let mut state = self.state.lock();
-                let Some(watched) = state.uris.get_mut(&uri) else {
+                let Some(watched) = state.uris.get_mut(&subject) else {
                     continue;
                 };
                 watched.stamp = now;
@@ -267,19 +280,19 @@ impl Hub {
                 state.feeds(&numbers)
             };
             for feed in feeds {
-                feed.mark_uri(&uri);
+                feed.mark_uri(&subject.uri);
             }
         }
     }
 }
 
-fn forget_uri(uris: &mut HashMap<Arc<str>, Watched>, uri: &str, number: u64) {
-    if let Some(watched) = uris.get_mut(uri) {
+fn forget_uri(uris: &mut HashMap<Subject, Watched>, subject: &Subject, number: u64) {
+    if let Some(watched) = uris.get_mut(subject) {
         if let Some(at) = watched.feeds.iter().position(|other| *other == number) {
             watched.feeds.swap_remove(at);
         }
         if watched.feeds.is_empty() {
-            uris.remove(uri);
+            uris.remove(subject);
         }
     }
 }
@@ -289,6 +302,7 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::guard::Role;
     use crate::mcp::revision::Revision;
 
     struct Tasks;
@@ -301,7 +315,8 @@ mod tests {
 
     fn feed(hub: &Arc<Hub>, caller: &str) -> Arc<Feed> {
         let form = Form::Listen("1".into(), Revision::SPOKEN[0]);
-        hub.open(form, &Arc::from(caller), Lists::ALL, Generations::default())
+        let caller = Caller::local(caller, Role::Viewer);
+        hub.open(form, &caller, Lists::ALL, Generations::default())
     }
 
     #[tokio::test]

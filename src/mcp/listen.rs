@@ -64,7 +64,7 @@ pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fa
     }
     let form = Form::Listen(request.id.into(), request.revision);
     let now = server.registry.generations();
-    let feed = server.hub.open(form, &request.caller.name, lists, now);
+    let feed = server.hub.open(form, request.caller, lists, now);
     let may_read = request.caller.scopes.has(Scope::Read);
     let mut uris: Vec<Value> = Vec::new();
     for uri in wishes.resource_subscriptions {
@@ -72,7 +72,7 @@ pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fa
             && uri.len() <= URI_MAX_BYTES
             && server
                 .registry
-                .resource_stamp(&uri)
+                .resource_stamp(&uri, &request.caller.reach)
                 .is_some_and(|stamp| feed.subscribe(&uri, Some(stamp)));
         let uri = Value::String(uri);
         if is_served && !uris.contains(&uri) {
@@ -116,7 +116,7 @@ pub(super) fn subscribe(server: &Server, request: &Request<'_>) -> Result<Vec<u8
     if !request.caller.scopes.has(Scope::Read) {
         return Err(Fault::forbidden("read resources", Scope::Read, false));
     }
-    let stamp = server.registry.resource_stamp(&uri);
+    let stamp = server.registry.resource_stamp(&uri, &request.caller.reach);
     if stamp.is_none() || uri.len() > URI_MAX_BYTES {
         return Err(Fault::unknown_resource(&uri, request.revision));
     }
@@ -151,9 +151,7 @@ impl Server {
     /// The feed of the session that a request belongs to.
     fn feed_of_session(&self, request: &Request<'_>) -> Option<Arc<Feed>> {
         let peer = request.peer?;
-        Some(peer.feed(&self.hub, &request.caller.name, || {
-            self.registry.generations()
-        }))
+        Some(peer.feed(&self.hub, request.caller, || self.registry.generations()))
     }
 
     /// The stream of a session (GET), a second one replacing the first; or the stream of a call, taken up again behind the event with the
@@ -176,7 +174,7 @@ impl Server {
                 let stream = EventStream::resumed(peer.ring().as_deref(), heard, place);
                 return Ok(Reply::events(stream));
             }
-            let feed = peer.feed(&self.hub, &caller.name, || self.registry.generations());
+            let feed = peer.feed(&self.hub, caller, || self.registry.generations());
             self.sessions.lock().stream(id);
             let session = OfSession {
                 sessions: Arc::clone(&self.sessions),

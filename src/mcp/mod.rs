@@ -11,6 +11,7 @@ mod connection;
 mod content;
 mod error;
 mod feed;
+mod heading;
 mod hub;
 mod ladder;
 mod line;
@@ -34,6 +35,7 @@ mod session;
 mod stream;
 mod tasks;
 mod tools;
+mod trail;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -62,6 +64,7 @@ pub use stream::{Event, EventId, EventStream};
 use self::answer::Answer;
 use self::attend::Work;
 use self::error::Fault;
+use self::heading::{Heading, legacy_heading};
 use self::hub::Hub;
 use self::ladder::Era;
 use self::line::Budget;
@@ -74,7 +77,10 @@ use self::replay::Shelf;
 use self::schema::{Kind, Message};
 use self::seal::Seal;
 use self::session::Sessions;
+use self::trail::Trail;
+use crate::audit::Audit;
 use crate::base::shutdown::Stop;
+use crate::base::trace::Traces;
 use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
@@ -95,33 +101,6 @@ pub struct ServerInfo {
     pub instructions: String,
 }
 
-/// What is known of a request once it is understood, its parameters aside.
-#[derive(Debug)]
-struct Heading<'a> {
-    id: Cow<'a, str>,
-    revision: Revision,
-    method: Method,
-    /// What the client says it can be asked.
-    abilities: Abilities,
-    /// What it wants to hear before the answer.
-    hears: Hears,
-    /// Its session, in revisions that have them.
-    peer: Option<Arc<Peer>>,
-}
-
-impl Heading<'_> {
-    fn into_owned(self) -> Heading<'static> {
-        Heading {
-            id: Cow::Owned(self.id.into_owned()),
-            revision: self.revision,
-            method: self.method,
-            abilities: self.abilities,
-            hears: self.hears,
-            peer: self.peer,
-        }
-    }
-}
-
 /// A request on its way to its handler. Handlers ask the revision for traits, never for its date.
 struct Request<'a> {
     id: &'a str,
@@ -134,6 +113,8 @@ struct Request<'a> {
     peer: Option<&'a Arc<Peer>>,
     /// The way back to the client for what goes before the answer.
     outlet: &'a Outlet,
+    /// Its ids.
+    trail: &'a Trail,
 }
 
 /// The MCP server, shared by all transports.
@@ -152,6 +133,10 @@ pub struct Server {
     /// For what clients carry between two rounds of a call. Nothing if the system has no randomness.
     seal: Result<Seal, getrandom::Error>,
     tasks: Arc<tasks::Table>,
+    /// What is on record of calls.
+    audit: Audit,
+    /// Makes ids of messages.
+    traces: Traces,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -193,6 +178,8 @@ impl Server {
             instructions: info.instructions,
             seal: Seal::new(),
             tasks,
+            audit: Audit::default(),
+            traces: Traces::default(),
             sessions: Arc::default(),
             hub,
             lines: Budget::default(),
@@ -308,6 +295,7 @@ impl Server {
             abilities: heading.abilities,
             peer: heading.peer.as_ref(),
             outlet: &Outlet::default(),
+            trail: &heading.trail,
         };
         if heading.method == Method::Listen {
             if !post.accepts_events {
@@ -333,7 +321,8 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                self.modern_heading(id, message, post.routing.as_ref())?
+                let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                self.modern_heading(id, message, post.routing.as_ref(), trail)?
             }
             (Era::Modern, Kind::Notification) => {
                 return Ok(Understood::Answered(Reply::empty(202)));
@@ -347,7 +336,10 @@ impl Server {
             (Era::Legacy, kind) => {
                 let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
-                    Kind::Request(id) => legacy_heading(id, message, &peer, self.offers)?,
+                    Kind::Request(id) => {
+                        let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                        legacy_heading(id, message, &peer, self.offers, trail)?
+                    }
                     Kind::Notification | Kind::Response => {
                         take_notice(&peer, message);
                         return Ok(Understood::Answered(Reply::empty(202)));
@@ -364,6 +356,7 @@ impl Server {
         id: &'a str,
         message: &Message<'_>,
         routing: Option<&Routing<'_>>,
+        trail: Trail,
     ) -> Result<Heading<'a>, Fault> {
         let (revision, method) = ladder::check(message, routing, self.offers)?;
         if let (Method::CallTool, Some(routing)) = (method, routing) {
@@ -376,6 +369,7 @@ impl Server {
             abilities: peer::abilities(message.meta.client_capabilities, revision),
             hears: Hears::of(&message.meta, revision)?,
             peer: None,
+            trail,
         })
     }
 
@@ -543,27 +537,6 @@ enum Understood<'a> {
     Answered(Reply),
     /// A request, to be answered by its handler.
     Request(Heading<'a>),
-}
-
-/// A request of a session.
-fn legacy_heading<'a>(
-    id: &'a str,
-    message: &Message<'_>,
-    peer: &Arc<Peer>,
-    offers: Offers,
-) -> Result<Heading<'a>, Fault> {
-    let revision = peer.revision();
-    let method = Method::parse(&message.method)
-        .filter(|method| revision.has(*method) && offers.has(*method))
-        .ok_or_else(|| Fault::method_not_found(&message.method, false))?;
-    Ok(Heading {
-        id: Cow::Borrowed(id),
-        revision,
-        method,
-        abilities: peer.abilities(),
-        hears: Hears::of(&message.meta, revision)?,
-        peer: Some(Arc::clone(peer)),
-    })
 }
 
 /// Takes a notification or a response of a session.

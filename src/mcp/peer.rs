@@ -18,6 +18,7 @@ use super::revision::Revision;
 use super::schema::{self, Response};
 use super::stream::Addressee;
 use crate::base::shutdown::Stop;
+use crate::guard::Caller;
 use crate::limits::{ASKS_PER_SESSION_MAX, RUNNING_PER_SESSION_MAX};
 use crate::service::{Abilities, Generations};
 
@@ -152,12 +153,16 @@ impl Peer {
     pub(super) fn feed(
         &self,
         hub: &Arc<Hub>,
-        caller: &Arc<str>,
+        caller: &Caller,
         now: impl FnOnce() -> Generations,
     ) -> Arc<Feed> {
         let mut book = self.book.lock();
         if let Some(feed) = &book.feed {
-            return Arc::clone(feed);
+            if feed.reach == caller.reach {
+                return Arc::clone(feed);
+            }
+            // What was subscribed to with another key may lie beyond this one's reach.
+            feed.end();
         }
         let now = now();
         let feed = hub.open(Form::Session, caller, Lists::ALL, now);

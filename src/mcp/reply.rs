@@ -4,6 +4,7 @@ use super::error::Fault;
 use super::ladder::Routing;
 use super::session::SessionId;
 use super::stream::EventStream;
+use crate::base::trace::Trace;
 use crate::guard::{Caller, Scope};
 
 /// A body that was posted, and what came with it.
@@ -17,6 +18,8 @@ pub struct Post<'a> {
     pub caller: &'a Caller,
     /// Whether the client takes a stream of events for an answer. One that does not hears nothing before its answer.
     pub accepts_events: bool,
+    /// The ids of the message, where the transport has a way to tell them.
+    pub trace: Option<&'a Trace>,
 }
 
 /// What a transport sends back.

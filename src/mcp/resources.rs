@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::error::Fault;
@@ -88,12 +89,25 @@ pub(super) async fn read(server: &Server, request: &Request<'_>) -> Result<Vec<u
         .ok_or_else(|| Fault::params("`uri` must be the URI of a resource."))?;
     if !request.caller.scopes.has(Scope::Read) {
         let is_modern = request.revision.is_modern();
+        server.note_refusal(request, "resources/read", "FORBIDDEN");
         return Err(Fault::forbidden("read resources", Scope::Read, is_modern));
     }
     let unknown = || Fault::unknown_resource(&uri, request.revision);
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
+    let began = Instant::now();
     let read = server.registry.read(&uri, request.caller);
-    match tokio::time::timeout(limit, read).await {
+    let read = tokio::time::timeout(limit, read).await;
+    let outcome = match &read {
+        Ok(Ok(Some(_))) => "OK",
+        Ok(Ok(None)) => FaultCode::NotFound.as_str(),
+        Ok(Err(fault)) => fault.code.as_str(),
+        Err(_) => FaultCode::Busy.as_str(),
+    };
+    let actor = request.trail.actor(request.caller);
+    server
+        .audit
+        .read(actor, "resources/read", outcome, began.elapsed());
+    match read {
         Ok(Ok(Some(found))) if !found.contents.is_empty() => Ok(write(server, request, &found)),
         Ok(Ok(_)) => Err(unknown()),
         Ok(Err(fault)) if fault.code == FaultCode::NotFound => Err(unknown()),

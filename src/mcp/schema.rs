@@ -214,6 +214,8 @@ pub(super) struct Meta<'a> {
         deserialize_with = "present"
     )]
     pub(super) progress_token: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) traceparent: Option<&'a RawValue>,
 }
 
 /// What a response says to a request of ours.

@@ -8,7 +8,7 @@ use super::error::Fault;
 use super::page::List;
 use super::revision::Revision;
 use super::{Request, Server};
-use crate::guard::Scopes;
+use crate::guard::Caller;
 use crate::service::{Effect, Registered, Registry, Tool};
 
 /// How a tool is listed, ready-made for the kinds of revisions that differ.
@@ -85,12 +85,14 @@ pub(super) fn list(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fa
         name: |(registered, _)| registered.tool().name,
     };
     list.answer(server, request, |(registered, listing)| {
-        is_visible(registered, request.caller.scopes)
+        is_visible(registered, request.caller)
             .then(|| Cow::Borrowed(listing.for_revision(request.revision)))
     })
 }
 
-/// Whether a list shows the tool to a caller with these scopes.
-pub(super) fn is_visible(registered: &Registered, scopes: Scopes) -> bool {
-    registered.is_listed() && scopes.has(registered.tool().scope)
+/// Whether a list shows the tool to a caller.
+pub(super) fn is_visible(registered: &Registered, caller: &Caller) -> bool {
+    let tool = registered.tool();
+    let is_granted = caller.tools.is_some();
+    (registered.is_listed() || is_granted) && caller.may_call(tool.name, tool.scope)
 }

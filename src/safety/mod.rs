@@ -14,5 +14,6 @@ mod tests;
 pub use config::{Ceiling, ConfigFault, SafetyConfig};
 pub use policy::{Expect, Policy, Present, Proposal, Write};
 pub use reach::Beside;
+pub(crate) use reach::is_snapshot_trigger;
 pub use refusal::Refusal;
 pub(crate) use refusal::number;

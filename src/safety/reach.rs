@@ -66,7 +66,7 @@ fn words(name: &str) -> Vec<String> {
 }
 
 /// Whether writing the control recalls a snapshot, or may: all that a snapshot controller can be fired with.
-pub(super) fn is_snapshot_trigger(control: &ControlView, beside: &Beside) -> bool {
+pub(crate) fn is_snapshot_trigger(control: &ControlView, beside: &Beside) -> bool {
     beside.component_kind == SNAPSHOT_CONTROLLER
         && matches!(
             control.kind,

@@ -6,9 +6,12 @@ mod catalogue;
 pub mod fault;
 pub mod qsys;
 pub mod registry;
+mod schema;
+pub mod system;
 
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use futures_util::future::{self, BoxFuture};
 use serde_json::Value;
 
@@ -24,7 +27,7 @@ pub use catalogue::{
 pub use fault::{FaultCode, ToolFault};
 pub use registry::{Registered, RegisteredPrompt, Registry, RegistryError};
 
-use crate::guard::{Caller, Scope};
+use crate::guard::{Caller, Reach, Scope};
 
 /// What a tool does to the world, as MCP's four hints put it. Hints inform clients; the server enforces regardless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,12 @@ pub trait Service: Send + Sync {
     /// Carries out a call of one of [`Service::tools`] or [`Service::older_names`].
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>>;
 
+    /// The device that a call of one of these tools is meant for, for the record: the Core that it names, or that answers when none is.
+    fn target(&self, arguments: &Value) -> Option<CompactString> {
+        let _ = arguments;
+        None
+    }
+
     /// Its prompts, in the order in which they are listed.
     fn prompts(&self) -> &[Prompt] {
         &[]
@@ -108,10 +117,10 @@ pub trait Service: Send + Sync {
         Box::pin(future::ready(Ok(None)))
     }
 
-    /// A number that is another one whenever a read of `uri` would give other contents, ages aside. `None` for a URI that is none of
+    /// A number that is another one whenever a read of `uri` by a caller of this reach would give other contents, ages aside. `None` for a URI that is none of
     /// this service. Asked a few times a second for each resource that somebody subscribed to, so it must be cheap.
-    fn resource_stamp(&self, uri: &str) -> Option<u64> {
-        let _ = uri;
+    fn resource_stamp(&self, uri: &str, reach: &Reach) -> Option<u64> {
+        let _ = (uri, reach);
         None
     }
 

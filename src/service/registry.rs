@@ -11,7 +11,7 @@ use super::{
     Completed, Completion, Generations, Prompt, Resource, ResourceContents, ResourceTemplate,
     Service, Tool, ToolFault,
 };
-use crate::guard::Caller;
+use crate::guard::{Caller, Reach};
 
 /// A tool together with the service that carries it out.
 pub struct Registered {
@@ -218,9 +218,9 @@ impl Registry {
 
     /// [`Service::resource_stamp`] of the first service that has this resource.
     #[must_use]
-    pub fn resource_stamp(&self, uri: &str) -> Option<u64> {
+    pub fn resource_stamp(&self, uri: &str, reach: &Reach) -> Option<u64> {
         let mut all = self.services.iter();
-        all.find_map(|service| service.resource_stamp(uri))
+        all.find_map(|service| service.resource_stamp(uri, reach))
     }
 
     /// Which edition of each list is out, over all services.

@@ -1,27 +1,212 @@
-//! Sentences for people, on standard error: with time and colour on a terminal, bare under journald, which stamps them itself.
+//! The log, on standard error: sentences for people, with time and colour on a terminal, bare under journald, which stamps them itself;
+//! or one JSON object a line for programs. Whatever is logged, a line stays one line, steers no terminal and shows no key.
 
+use std::fmt::{self, Debug, Write as _};
 use std::io::IsTerminal as _;
 
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::{MakeExt as _, RecordFields};
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::base::clock::UnixMillis;
+use crate::base::text::{for_log, plain_json};
+use crate::config::LogFormat;
 
 /// Starts logging at a level or filter such as `info,rackhand::link=debug`.
 ///
 /// # Errors
 ///
 /// The filter cannot be read.
-pub fn start(filter: &str) -> Result<(), ParseError> {
+pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
     let filter = EnvFilter::builder().parse(filter)?;
     let is_terminal = std::io::stderr().is_terminal();
-    let format = tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(is_terminal);
     // A second call, in a test, keeps the first subscriber.
-    let _already_started = if std::env::var_os("JOURNAL_STREAM").is_some() {
-        format.without_time().with_target(false).try_init()
-    } else {
-        format.with_target(false).try_init()
+    let _already_started = match format {
+        LogFormat::Json => log.event_format(JsonLine).fmt_fields(Fields).try_init(),
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => log
+            .fmt_fields(Fields)
+            .without_time()
+            .with_target(false)
+            .try_init(),
+        LogFormat::Text => log.fmt_fields(Fields).with_target(false).try_init(),
     };
     Ok(())
+}
+
+/// Fields as text: the message bare, others with their names, each fit for a log.
+#[derive(Debug, Clone, Copy)]
+struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        debug_fn(|writer, field, value| {
+            let text = format!("{value:?}");
+            let text = for_log(&text);
+            match field.name() {
+                "message" => writer.write_str(&text),
+                name => write!(writer, "{name}={text}"),
+            }
+        })
+        .delimited(" ")
+        .format_fields(writer, fields)
+    }
+}
+
+/// An event as one JSON object.
+#[derive(Debug, Clone, Copy)]
+struct JsonLine;
+
+impl<S, N> FormatEvent<S, N> for JsonLine
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Line(Map::new());
+        line.put("time", UnixMillis::now().to_iso_millis().into());
+        line.put("level", event.metadata().level().as_str().into());
+        line.put("target", event.metadata().target().into());
+        event.record(&mut line);
+        writeln!(writer, "{}", plain_json(Value::Object(line.0).to_string()))
+    }
+}
+
+struct Line(Map<String, Value>);
+
+impl Line {
+    fn put(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+}
+
+impl Visit for Line {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field.name(), value.into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field.name(), for_log(value).into());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let mut text = String::new();
+        // What refuses to print is left out.
+        let _ = write!(text, "{value:?}");
+        self.put(field.name(), for_log(&text).into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Debug, Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Page {
+        type Writer = Self;
+
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+
+    const KEY: &str = "rh_0123456789ABCDEFGHJKMNPQRSTVWXYZ0123456789ABCDEFG";
+
+    fn log_something_hostile() {
+        let hostile = "Lobby\nERROR forged\r\u{1b}[2J\u{1b}]0;title\u{7}\u{202e}\u{9b}31m";
+        tracing::info!(name = hostile, shown = %hostile, debug = ?hostile, key = KEY, count = 3, "said: {hostile} {KEY}");
+    }
+
+    fn is_fit(text: &str) -> bool {
+        let mut letters = text.trim_end_matches('\n').chars();
+        !letters.any(|letter| letter.is_control() || crate::base::text::is_hidden(letter))
+    }
+
+    #[test]
+    fn what_is_logged_stays_on_its_line_and_steers_nothing_and_no_key_is_shown() {
+        let page = Page::default();
+        let text = tracing_subscriber::fmt()
+            .with_writer(page.clone())
+            .with_ansi(false)
+            .fmt_fields(Fields)
+            .finish();
+        tracing::subscriber::with_default(text, log_something_hostile);
+        let written = String::from_utf8(page.0.lock().clone()).unwrap();
+        assert!(is_fit(&written) && written.ends_with('\n'), "{written:?}");
+        assert!(
+            written.contains("count=3") && written.contains("said: Lobby\\n"),
+            "{written}"
+        );
+        assert!(!written.contains("0123456789"), "{written}");
+    }
+
+    #[test]
+    fn a_line_of_json_is_one_object_with_typed_fields() {
+        let page = Page::default();
+        let json = tracing_subscriber::fmt()
+            .with_writer(page.clone())
+            .event_format(JsonLine)
+            .fmt_fields(Fields)
+            .finish();
+        tracing::subscriber::with_default(json, log_something_hostile);
+        let written = String::from_utf8(page.0.lock().clone()).unwrap();
+        assert!(is_fit(&written), "{written:?}");
+        let line: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(
+            (&line["level"], &line["count"]),
+            (&"INFO".into(), &3.into())
+        );
+        assert!(
+            line["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("said: Lobby\\nERROR")
+        );
+        assert_eq!(line["key"], "***");
+    }
 }

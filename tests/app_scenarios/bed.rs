@@ -123,10 +123,8 @@ impl Bed {
             let secret = key::generate().unwrap();
             keys.insert(name, secret.clone());
             let new = NewKey {
-                name: name.to_owned(),
-                role,
-                scopes: None,
                 expires,
+                ..NewKey::new(name, role)
             };
             records.push((new, secret));
         }

@@ -77,12 +77,7 @@ impl Site {
     pub(crate) fn new(core: SocketAddr) -> Result<Self> {
         let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         let listen = free_port()?;
-        let person = NewKey {
-            name: "bench".into(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        };
+        let person = NewKey::new("bench", Role::Operator);
         let site = Self {
             folder,
             key: String::new(),

@@ -25,7 +25,7 @@ use rackhand::link::{self, LinkConfig};
 use rackhand::mcp::{Field, Post, ReplyBody, Routing, Server, ServerInfo};
 use rackhand::safety::{Policy, SafetyConfig};
 use rackhand::service::Service;
-use rackhand::service::qsys::{Core, QsysService};
+use rackhand::service::qsys::{QsysService, System};
 use rackhand::store::Mirror;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -73,12 +73,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             ["front"] => {
                 let mut tasks = JoinSet::new();
                 let server = Arc::new(product(&stop, &mut tasks)?);
-                let person = |name: String| NewKey {
-                    name,
-                    role: Role::Operator,
-                    scopes: None,
-                    expires: None,
-                };
+                let person = |name: String| NewKey::new(&name, Role::Operator);
                 let mut keys = vec![(person("bench".into()), Secret::new(KEY))];
                 keys.extend((0..KEYS).map(|number| {
                     (
@@ -116,7 +111,7 @@ fn product(stop: &Stop, tasks: &mut JoinSet<&'static str>) -> Result<Server> {
         stop.clone(),
         tasks,
     );
-    let core = Core::new("hall".into(), link, mirror);
+    let core = System::new("hall".into(), link, mirror);
     let policy =
         Policy::new(&SafetyConfig::default()).map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     let services: [Arc<dyn Service>; 1] =
@@ -206,6 +201,7 @@ impl Handler for Bare {
             routing: Some(routing),
             caller: &self.caller,
             accepts_events: true,
+            trace: None,
         };
         match self.server.post(post).await.body {
             ReplyBody::Json(body) => Ok(body.into()),

@@ -54,12 +54,7 @@ async fn main() -> Result<()> {
         },
     )?);
     let key = keys::generate()?;
-    let person = NewKey {
-        name: "suite".to_owned(),
-        role: Role::Admin,
-        scopes: None,
-        expires: None,
-    };
+    let person = NewKey::new("suite", Role::Admin);
     let guard = Guard::new(KeySource::memory(&[(person, key.clone())]))?;
     let front = Arc::new(Front::new(
         Arc::clone(&server),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, poll_fn};
 use rackhand::base::shutdown::Stop;
-use rackhand::guard::{Caller, Role, Scope};
+use rackhand::guard::{Caller, Reach, Role, Scope};
 use rackhand::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, KEPT_BYTES_MAX, SESSIONS_MAX, STREAMS_MAX,
     SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, TASKS_BYTES_MAX, TASKS_MAX,
@@ -114,6 +114,7 @@ pub(crate) async fn post(
         routing,
         caller: &caller,
         accepts_events: true,
+        trace: None,
     };
     server.post(post).await
 }
@@ -223,18 +224,20 @@ impl Service for Clerk {
         uri: &'a str,
         _caller: &'a Caller,
     ) -> BoxFuture<'a, Result<Option<ResourceContents>, ToolFault>> {
-        let contents = self.resource_stamp(uri).map(|stamp| ResourceContents {
-            contents: vec![ResourceContent {
-                uri: uri.to_owned(),
-                mime_type: "text/plain",
-                body: ResourceBody::Text(stamp.to_string()),
-            }],
-            is_static: false,
-        });
+        let contents =
+            self.resource_stamp(uri, &Reach::everything())
+                .map(|stamp| ResourceContents {
+                    contents: vec![ResourceContent {
+                        uri: uri.to_owned(),
+                        mime_type: "text/plain",
+                        body: ResourceBody::Text(stamp.to_string()),
+                    }],
+                    is_static: false,
+                });
         Box::pin(async move { Ok(contents) })
     }
 
-    fn resource_stamp(&self, uri: &str) -> Option<u64> {
+    fn resource_stamp(&self, uri: &str, _: &Reach) -> Option<u64> {
         let number: usize = uri.strip_prefix("desk://")?.parse().ok()?;
         let stamp = self.knobs.stamps.get(number)?;
         Some(stamp.load(Ordering::Relaxed))

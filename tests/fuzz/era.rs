@@ -39,6 +39,7 @@ async fn agrees(house: &House, case: &Case) {
         routing: case.over_http.then_some(routing),
         caller: &house.caller,
         accepts_events: true,
+        trace: None,
     };
     let reply = house.server.post(post).await;
     match outline {

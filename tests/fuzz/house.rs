@@ -18,7 +18,7 @@ use rackhand::link::{self, Dial, LinkConfig, LinkState};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::safety::{Ceiling, Policy, SafetyConfig};
 use rackhand::service::Service;
-use rackhand::service::qsys::{Core, QsysService};
+use rackhand::service::qsys::{QsysService, System};
 use rackhand::sim::{self, SimCore, design};
 use rackhand::store::Mirror;
 use serde_json::Value;
@@ -147,7 +147,7 @@ impl House {
         timeout(Duration::from_mins(1), live)
             .await
             .expect("the simulated Core can be learnt");
-        let core = Core::new("core".into(), link, mirror);
+        let core = System::new("core".into(), link, mirror);
         let services: Vec<Arc<dyn Service>> =
             vec![Arc::new(QsysService::new(vec![core], Arc::new(policy())))];
         let info = ServerInfo {
@@ -157,12 +157,7 @@ impl House {
             instructions: "Read before you write.".to_owned(),
         };
         let server = Arc::new(Server::new(&services, info).unwrap());
-        let person = NewKey {
-            name: "operator".to_owned(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        };
+        let person = NewKey::new("operator", Role::Operator);
         let guard = Guard::new(KeySource::memory(&[(person, Secret::new(KEY))])).unwrap();
         let origins = OriginRules::new([], ["https://panel.example".to_owned()]);
         let front = Front::new(

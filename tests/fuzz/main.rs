@@ -22,6 +22,7 @@
     reason = "generated inputs have the shapes that their generator needs"
 )]
 
+mod audit;
 mod breaker;
 mod config;
 mod connection;
@@ -91,5 +92,6 @@ targets! {
     "resume" a_broken_stream_goes_on_where_it_is_taken_up_again: resume::Case => resume::holds,
     "traffic" what_clients_make_the_server_hold_is_bounded_and_given_back: Vec<traffic::Op> => traffic::holds,
     "websocket" frames_get_frames_and_nothing_is_left_of_a_socket: websocket::Client => websocket::holds,
+    "audit" a_changed_audit_trail_is_seen_and_goes_on: Vec<audit::Damage> => audit::holds,
     "link" a_link_recovers_from_whatever_cable_and_core_do: Vec<link::Op> => link::holds,
 }

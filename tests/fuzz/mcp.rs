@@ -71,6 +71,7 @@ async fn answered(house: &House, request: &Request, session: &mut Option<String>
         routing: request.is_over_http.then_some(routing),
         caller: &house.caller,
         accepts_events: true,
+        trace: None,
     };
     let reply = house.server.post(post).await;
     assert!(STATUSES.contains(&reply.status), "status {}", reply.status);

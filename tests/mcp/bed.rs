@@ -69,10 +69,8 @@ impl Bed {
             let secret = key::generate().unwrap();
             keys.insert(name, secret.clone());
             let new = NewKey {
-                name: name.to_owned(),
-                role,
                 scopes,
-                expires: None,
+                ..NewKey::new(name, role)
             };
             records.push((new, secret));
         }
@@ -116,7 +114,8 @@ impl Bed {
             Arc::new(Healthy),
             origins,
             limits,
-        );
+        )
+        .with_request_log(true);
         Self {
             front: Arc::new(front),
             server,

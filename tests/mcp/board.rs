@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures_util::future::{self, BoxFuture};
-use rackhand::guard::Caller;
+use rackhand::guard::{Caller, Reach};
 use rackhand::service::{
     FaultCode, Generations, Prompt, Resource, ResourceBody, ResourceContent, ResourceContents,
     Service, Step, Tool, ToolAnswer, ToolCall, ToolFault,
@@ -102,7 +102,7 @@ impl Service for Board {
         Box::pin(future::ready(Ok(contents)))
     }
 
-    fn resource_stamp(&self, uri: &str) -> Option<u64> {
+    fn resource_stamp(&self, uri: &str, _: &Reach) -> Option<u64> {
         let number = note(uri)?;
         self.looks.fetch_add(1, Ordering::SeqCst);
         Some(*self.notes.lock().unwrap().get(&number).unwrap_or(&0))

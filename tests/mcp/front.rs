@@ -110,7 +110,7 @@ async fn each_form_of_the_key_is_taken_and_a_key_in_the_url_is_not() {
             .request("POST", &path, &[], PING)
             .await
             .status,
-        401
+        400
     );
 }
 

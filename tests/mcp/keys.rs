@@ -23,21 +23,10 @@ impl Desk {
         let path = folder.path().join("keys.json");
         let keys = KeyFile::new(&path);
         for name in ["desk", "other"] {
-            keys.create(&NewKey {
-                name: name.to_owned(),
-                role: Role::Operator,
-                scopes: None,
-                expires: None,
-            })
-            .unwrap();
+            keys.create(&NewKey::new(name, Role::Operator)).unwrap();
         }
         keys.revoke("desk").unwrap();
-        let desk = NewKey {
-            name: "desk".to_owned(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        };
+        let desk = NewKey::new("desk", Role::Operator);
         let secret = keys.create(&desk).unwrap();
         Self {
             bed: Bed::with_keys(KeyFile::new(&path)),
@@ -129,12 +118,7 @@ async fn a_session_whose_caller_gets_another_key_opens_its_stream_again() {
     stream.receive().await;
     desk.revoke();
     assert_eq!(soon(stream.event()).await, None);
-    let again = NewKey {
-        name: "desk".to_owned(),
-        role: Role::Viewer,
-        scopes: None,
-        expires: None,
-    };
+    let again = NewKey::new("desk", Role::Viewer);
     let secret = desk.keys.create(&again).unwrap();
     session.key = Some(secret.expose().to_owned());
     soon(async {

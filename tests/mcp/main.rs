@@ -36,4 +36,5 @@ mod sse;
 mod streams;
 mod subscriptions;
 mod tasks;
+mod trail;
 mod websocket;

@@ -24,6 +24,7 @@ async fn post(bed: &Bed, name: &str, session: Option<&str>, method: &str) -> Rep
         routing: Some(routing),
         caller: &caller,
         accepts_events: true,
+        trace: None,
     };
     bed.server.post(post).await
 }

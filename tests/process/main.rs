@@ -8,6 +8,7 @@
     reason = "helpers of tests fail loudly"
 )]
 
+mod audit;
 mod bed;
 mod commands;
 mod life;

@@ -190,12 +190,7 @@ impl Bed {
 }
 
 fn record(secret: &Secret) -> (NewKey, Secret) {
-    let new = NewKey {
-        name: "operator".to_owned(),
-        role: Role::Operator,
-        scopes: None,
-        expires: None,
-    };
+    let new = NewKey::new("operator", Role::Operator);
     (new, secret.clone())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Guard, Holder, Refusal, Table};
+use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
 use crate::guard::keyfile::Stamp;
 use crate::guard::token::{
@@ -172,7 +172,10 @@ impl Guard {
                 let chain = Duration::from_secs(token.left.into()) + remaining;
                 (token.key, chain)
             }
-            CredentialId::Local | CredentialId::Outside(_) => return Err(MintFault::NotByKey),
+            CredentialId::Local
+            | CredentialId::Loopback
+            | CredentialId::Anonymous
+            | CredentialId::Outside(_) => return Err(MintFault::NotByKey),
         };
         let scopes = wish.scopes.unwrap_or(caller.scopes);
         if let Some(scope) = scopes.iter().find(|scope| !caller.scopes.has(*scope)) {
@@ -201,7 +204,7 @@ impl Guard {
         token: &str,
         peer: IpAddr,
     ) -> Result<Caller, Refusal> {
-        let fault = match self.caller_of(table, token) {
+        let fault = match self.caller_of(table, token, peer) {
             Ok(caller) => {
                 return Ok(Caller {
                     address: Some(peer.to_canonical()),
@@ -222,7 +225,7 @@ impl Guard {
         Err(refusal)
     }
 
-    fn caller_of(&self, table: &Table, token: &str) -> Result<Caller, TokenFault> {
+    fn caller_of(&self, table: &Table, token: &str, peer: IpAddr) -> Result<Caller, TokenFault> {
         let now = Instant::now();
         let wall = UnixMillis::now();
         let bearers = &self.bearers;
@@ -238,13 +241,16 @@ impl Guard {
             Read::Outside(outside) => return Ok(self.caller_outside(outside)),
         };
         let holder = table
-            .values()
+            .holders()
             .filter(|holder| *holder.caller.name == *own.name)
             .filter_map(|holder| Some((holder, holder.caller.credential.holder()?)))
             .find(|(_, key)| own.is_of(*key));
         let (holder, key) = holder
-            .filter(|(holder, _)| holder.is_in_force(wall))
+            .filter(|(holder, _)| holder.is_in_force(self.time.now()))
             .ok_or(TokenFault::KeyEnded)?;
+        if !holder.is_at_home(peer) {
+            return Err(TokenFault::Elsewhere);
+        }
         let left = u32::try_from(own.left.as_secs()).unwrap_or(u32::MAX);
         let credential = bearers.credential(key, own.ends, left, own.generation);
         Ok(Caller {
@@ -269,6 +275,7 @@ impl Guard {
             role,
             scopes: role.scopes(),
             reach: Reach::everything(),
+            tools: None,
             credential: CredentialId::Outside(credential),
             address: None,
         }
@@ -284,13 +291,15 @@ impl Guard {
 
     /// Whether a token that let a caller in would let them in again with no fewer rights.
     pub(super) fn is_token_in_force(&self, caller: &Caller, token: &TokenId) -> bool {
-        let wall = UnixMillis::now();
         let table = self.table.read().clone();
         self.bearers.tokens.generation() == Some(token.generation)
             && Instant::now() < self.bearers.end_of(token)
-            && holder_of(&table, token.key).is_some_and(|holder| {
+            && table.holder_of(token.key).is_some_and(|holder| {
                 let own = &holder.caller;
-                holder.is_in_force(wall)
+                holder.is_in_force(self.time.now())
+                    && caller
+                        .address
+                        .is_none_or(|address| holder.is_at_home(address))
                     && own.name == caller.name
                     && own.role >= caller.role
                     && own.scopes.and(caller.scopes) == caller.scopes
@@ -312,12 +321,6 @@ impl Guard {
             self.changes.send_replace(());
         }
     }
-}
-
-fn holder_of(table: &Table, key: KeyId) -> Option<&Holder> {
-    table
-        .values()
-        .find(|holder| holder.caller.credential == CredentialId::Key(key))
 }
 
 #[cfg(test)]

@@ -89,6 +89,11 @@ pub enum TokenFault {
         "The clock of this server is not set, so that it cannot tell whether this bearer token is current. API keys work."
     )]
     ClockUnset,
+    /// Its key is bound to other networks.
+    #[error(
+        "The API key that made this bearer token may not be used from this address: it is bound to certain networks."
+    )]
+    Elsewhere,
     /// The key that made it is gone.
     #[error(
         "The API key that made this bearer token was revoked or has expired. Get a new token from /auth/token with a key that is in force."
@@ -97,12 +102,33 @@ pub enum TokenFault {
 }
 
 impl TokenFault {
+    /// The reason as a word, for the record.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Unreadable => "UNREADABLE_TOKEN",
+            Self::Algorithm => "TOKEN_ALGORITHM",
+            Self::Foreign => "FOREIGN_TOKEN",
+            Self::Expired => "EXPIRED_TOKEN",
+            Self::Early => "EARLY_TOKEN",
+            Self::UnknownKey => "TOKEN_OF_UNKNOWN_KEY",
+            Self::NoProviderKeys => "NO_PROVIDER_KEYS",
+            Self::Issuer => "TOKEN_ISSUER",
+            Self::Audience => "TOKEN_AUDIENCE",
+            Self::Name => "TOKEN_WITHOUT_NAME",
+            Self::NoRole => "TOKEN_WITHOUT_ROLE",
+            Self::ClockUnset => "CLOCK_UNSET",
+            Self::Elsewhere => "TOKEN_FROM_ELSEWHERE",
+            Self::KeyEnded => "TOKEN_OF_ENDED_KEY",
+        }
+    }
+
     /// Whether whoever sends it may be guessing. What was once a good token is no guess.
     pub(super) const fn is_guess(self) -> bool {
         match self {
             Self::Unreadable | Self::Algorithm | Self::Foreign | Self::UnknownKey => true,
             Self::Expired
             | Self::Early
+            | Self::Elsewhere
             | Self::KeyEnded
             | Self::NoProviderKeys
             | Self::Issuer

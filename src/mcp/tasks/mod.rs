@@ -17,6 +17,7 @@ use super::answer::Answer;
 use super::error::{Code, Fault};
 use super::revision::Revision;
 use super::schema::Message;
+use super::trail::Trail;
 use super::{Request, Server, ask, call, schema};
 use crate::guard::Caller;
 use crate::limits::{ROUNDS_MAX, TASK_BYTES_MAX, TASK_INPUT_SECS, TASK_RUN_SECS};
@@ -164,6 +165,7 @@ pub(super) fn create(
         caller: request.caller.clone(),
         abilities: request.abilities,
         revision: request.revision,
+        trail: request.trail.clone(),
     };
     server.calls.spawn(server.watched(worker.run(job)));
     let mut answer = Answer::open_as("task", request.id, request.revision, told.len());
@@ -178,6 +180,7 @@ struct Worker {
     caller: Caller,
     abilities: Abilities,
     revision: Revision,
+    trail: Trail,
 }
 
 impl Worker {
@@ -244,7 +247,7 @@ impl Worker {
             voice,
             ..ToolCall::new(tool.name, arguments, self.caller.clone(), stop.clone())
         };
-        let work = call::carry_out(&self.server.writes, registered.service(), tool, call);
+        let work = call::carry_out(&self.server, registered, &self.trail, call);
         let outcome = if tool.effect == Effect::Read {
             tokio::select! {
                 biased;

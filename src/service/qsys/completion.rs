@@ -81,15 +81,16 @@ pub(super) fn complete(service: &QsysService, completion: &Completion<'_>) -> Op
     }
     let source = Source::of(completion.target, completion.argument);
     let known = filled_in(completion.others, "core");
-    let values = match (source, service.core(known)) {
+    let values = match (source, service.core(known, completion.caller)) {
         (Source::Fixed(values), _) => values.iter().map(ToString::to_string).collect(),
         (Source::Cores, _) => service
-            .core_names()
+            .systems
+            .names()
             .into_iter()
             .map(str::to_owned)
             .collect(),
         (Source::Free, _) | (_, Err(_)) => Vec::new(),
-        (source, Ok(core)) => values(core, source, completion.others),
+        (source, Ok(core)) => values(&core, source, completion.others),
     };
     Some(ranked(values, completion.typed))
 }

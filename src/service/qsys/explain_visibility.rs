@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::answer::{self, Head, shown_text};
 use super::text::count;
-use super::{Core, Definition, Outcome, QsysService, get_link_status, resolve};
+use super::{Core, Definition, Outcome, QsysService, fault, get_link_status, resolve};
 use crate::guard::Scope;
 use crate::limits::{COMPONENTS_MAX, CONTROLS_MAX, NAME_MAX_BYTES};
 use crate::link::{LinkState, LinkStatus};
@@ -103,7 +103,7 @@ fn reason(
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let link = core.link.status();
         let known = core.mirror.status();
         let mut reasons = Vec::new();
@@ -250,6 +250,10 @@ fn named_control(core: &Core, control: &str, reasons: &mut Vec<Reason>) -> bool 
             ));
             false
         }
+        Err(_) if !core.reach().covers(control) => {
+            reasons.push(beyond_reach(core));
+            false
+        }
         Err(fault) => {
             reasons.push(reason(
                 "NAMED_CONTROL_NOT_CONFIGURED",
@@ -298,6 +302,10 @@ fn left_out(name: &str, link: &LinkStatus) -> Option<Reason> {
 }
 
 fn missing_component(core: &Core, name: &str, reasons: &mut Vec<Reason>) {
+    if !core.reach().covers(name) {
+        reasons.push(beyond_reach(core));
+        return;
+    }
     let diff = core.mirror.last_diff();
     if diff.is_some_and(|diff| diff.components_vanished.iter().any(|gone| gone == name)) {
         reasons.push(reason(
@@ -332,6 +340,18 @@ fn missing_component(core: &Core, name: &str, reasons: &mut Vec<Reason>) {
             "Give it a Code Name of its own, then save to Core and run.",
         ],
     ));
+}
+
+fn beyond_reach(core: &Core) -> Reason {
+    reason(
+        "BEYOND_REACH",
+        Certain,
+        fault::bound(core.reach()),
+        &[
+            "Whether the design has anything else is not told to this key.",
+            "If more is needed, ask the person who looks after this box for a key with other `--components`.",
+        ],
+    )
 }
 
 fn script_access() -> Reason {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::text::{clean, clean_cut};
+use crate::guard::Reach;
 use crate::limits::{READ_MAX, TEXT_MAX_BYTES};
 use crate::link::CommandError;
 use crate::safety::{Refusal, number};
@@ -187,6 +188,31 @@ pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
         other => format!("{subject} was not written: {other}."),
     };
     ToolFault::new(code, problem, next_step)
+}
+
+/// A snapshot for somebody whose key does not reach everything that it may move.
+pub(super) fn snapshot_beyond(reach: &Reach) -> ToolFault {
+    ToolFault::new(
+        FaultCode::Protected,
+        format!(
+            "The snapshot was not recalled: it may move controls of any component. {}",
+            bound(reach)
+        ),
+        "Set the controls themselves with qsys_set_controls, or tell the user that this needs a key without such a bound.",
+    )
+}
+
+/// The bound of a key in a sentence; its own patterns are no secret to its holder.
+pub(super) fn bound(reach: &Reach) -> String {
+    let patterns: Vec<_> = reach
+        .patterns()
+        .iter()
+        .map(|pattern| format!("`{}`", clean(pattern)))
+        .collect();
+    format!(
+        "Your key reaches only components and named controls that fit {}.",
+        patterns.join(" or ")
+    )
 }
 
 /// The caller went away before anything was done.

@@ -188,8 +188,8 @@ impl Bounded for Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
-        let generation = core.mirror.status().generation;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
+        let generation = core.mirror.generation();
         let page = Page::new(arguments.limit, arguments.cursor.as_deref(), generation)?;
         let patterns = patterns(arguments.controls.as_deref().unwrap_or_default())?;
         let view = resolve::component(core, &arguments.component)?;

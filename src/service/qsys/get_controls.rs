@@ -140,7 +140,7 @@ impl Bounded for Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         check_count(arguments.controls.len())?;
         let mut names = Vec::with_capacity(arguments.controls.len());
         let mut rows = Vec::with_capacity(arguments.controls.len());

@@ -115,7 +115,7 @@ struct Row {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let status = core.link.status();
         let known = core.mirror.status();
         let now = Instant::now();

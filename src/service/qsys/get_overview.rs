@@ -158,7 +158,7 @@ impl From<&EngineStatus> for Engine {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let known = core.mirror.status();
         let (views, _) = core.mirror.components(&mut |_| true, 0, COMPONENTS_MAX);
         let named = core.mirror.named_controls();
@@ -170,13 +170,14 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         faults.truncate(ROWS_SHOWN);
         let meaning = get_link_status::meaning(&core.link.status(), Instant::now());
         let (types, types_total) = types(&views);
-        let idle_rules = service.rules_without_controls();
+        let idle_rules = service.rules_without_controls(&call.caller.reach);
         let answer = Answer {
             head: core.head(),
             cores: service
-                .cores
-                .iter()
-                .map(|core| core.name.to_string())
+                .systems
+                .names()
+                .into_iter()
+                .map(str::to_owned)
                 .collect(),
             meaning,
             quality: known.quality.into(),

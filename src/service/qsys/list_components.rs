@@ -121,9 +121,9 @@ impl Bounded for Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         resolve::anything_known(core)?;
-        let generation = core.mirror.status().generation;
+        let generation = core.mirror.generation();
         let page = Page::new(arguments.limit, arguments.cursor.as_deref(), generation)?;
         let filter = arguments.filter.as_deref().map(str::to_lowercase);
         let (views, total) = core.mirror.components(

@@ -172,8 +172,8 @@ pub(super) fn slots(core: &Core, controller: &str) -> BTreeMap<u32, Slot> {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
-        let generation = core.mirror.status().generation;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
+        let generation = core.mirror.generation();
         let page = Page::new(arguments.limit, arguments.cursor.as_deref(), generation)?;
         let controllers = if let Some(bank) = &arguments.bank {
             vec![resolve::component(core, bank)?]

@@ -86,10 +86,13 @@ enum Via {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core_to_write(arguments.core.as_deref())?;
+        let core = &service.core_to_write(arguments.core.as_deref(), &call.caller)?;
         let policy = &service.policy;
         if !policy.writes_allowed() {
             return Err(fault::of_refusal(&Refusal::WritesOff, "The snapshot"));
+        }
+        if !core.reach().is_everything() {
+            return Err(fault::snapshot_beyond(core.reach()));
         }
         let reason = reason(&arguments.reason)?;
         check(&arguments)?;

@@ -20,6 +20,7 @@ mod resources;
 mod schema;
 mod search;
 mod set_controls;
+mod sight;
 mod start_watch;
 mod stop_watch;
 #[cfg(test)]
@@ -38,10 +39,12 @@ use compact_str::CompactString;
 use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore};
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
+pub use self::sight::System;
+use self::sight::{Core, Systems};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
 use super::{
@@ -50,28 +53,13 @@ use super::{
     ToolFault,
 };
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Scope};
+use crate::guard::{Caller, Reach, Scope};
 use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
-use crate::link::Link;
 use crate::safety::Policy;
-use crate::store::mirror::Mirror;
-
-/// One Q-SYS system as the tools see it.
-#[derive(Debug, Clone)]
-pub struct Core {
-    /// Its name in the configuration, which the `core` argument takes.
-    pub name: CompactString,
-    /// The way to it.
-    pub link: Link,
-    /// What is known of it.
-    pub mirror: Arc<Mirror>,
-    /// Held from the reading that a write is judged by until the write is answered.
-    writing: Arc<Mutex<()>>,
-}
 
 /// The tools for all configured Cores.
 pub struct QsysService {
-    cores: Vec<Core>,
+    systems: Systems,
     policy: Arc<Policy>,
     tools: Vec<Tool>,
     older_names: Vec<Tool>,
@@ -85,11 +73,23 @@ pub struct QsysService {
 impl fmt::Debug for QsysService {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QsysService")
-            .field("cores", &self.cores.len())
+            .field("systems", &self.systems.len())
             .field("tools", &self.tools.len())
             .finish_non_exhaustive()
     }
 }
+
+/// Tools that a configuration may open to anybody: they look, keep nothing, and ask the Core for nothing.
+pub const FOR_ANYBODY: [&str; 8] = [
+    "system.ping",
+    "system.health",
+    "query_core_status",
+    "qsys_get_link_status",
+    "qsys_get_overview",
+    "qsys_search",
+    "qsys_list_components",
+    "qsys_get_component",
+];
 
 /// Every tool, in the order in which they are listed.
 const DEFINITIONS: &[Definition] = &[
@@ -141,11 +141,11 @@ impl Definition {
 }
 
 impl QsysService {
-    /// The tools for these Cores, the first of which answers when none is named. Writes are judged by `policy`.
+    /// The tools for these systems, the first of which answers when none is named. Writes are judged by `policy`.
     #[must_use]
-    pub fn new(cores: Vec<Core>, policy: Arc<Policy>) -> Self {
+    pub fn new(systems: Vec<System>, policy: Arc<Policy>) -> Self {
         Self {
-            cores,
+            systems: Systems::new(systems),
             policy,
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
             older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
@@ -162,42 +162,38 @@ impl QsysService {
         "watches"
     }
 
-    /// The Core of this name, or the first.
-    fn core(&self, name: Option<&str>) -> Result<&Core, ToolFault> {
-        let found = match name {
-            Some(name) => self.cores.iter().find(|core| core.name == name),
-            None => self.cores.first(),
-        };
+    /// The Core of this name, or the first, as far as the caller may know of it.
+    fn core(&self, name: Option<&str>, caller: &Caller) -> Result<Core, ToolFault> {
+        let found = self.systems.core(name, &caller.reach);
         found.ok_or_else(|| self.no_core(name.unwrap_or_default()))
     }
 
     /// The same for writes, which are never left to a default when there is a choice.
-    fn core_to_write(&self, name: Option<&str>) -> Result<&Core, ToolFault> {
-        match (name, self.cores.as_slice()) {
-            (None, [_, _, ..]) => Err(fault::bad_argument(
+    fn core_to_write(&self, name: Option<&str>, caller: &Caller) -> Result<Core, ToolFault> {
+        if name.is_none() && self.systems.len() > 1 {
+            return Err(fault::bad_argument(
                 "core",
                 format!(
                     "this box has several Cores: {}",
-                    self.core_names().join(", ")
+                    self.systems.names().join(", ")
                 ),
                 "Name the one that is meant: a write is never left to a default.",
-            )),
-            _ => self.core(name),
+            ));
         }
+        self.core(name, caller)
     }
 
-    /// Patterns of the rules that fit nothing in the designs of all Cores.
-    fn rules_without_controls(&self) -> Arc<[String]> {
-        let mirrors: Vec<_> = self.cores.iter().map(|core| &*core.mirror).collect();
-        self.policy.patterns_without_match(&mirrors)
-    }
-
-    fn core_names(&self) -> Vec<&str> {
-        self.cores.iter().map(|core| core.name.as_str()).collect()
+    /// Patterns of the rules that fit nothing in the designs of all Cores. They may name anything, so that they are for callers whose
+    /// reach has no bound.
+    fn rules_without_controls(&self, reach: &Reach) -> Arc<[String]> {
+        if !reach.is_everything() {
+            return Arc::new([]);
+        }
+        self.policy.patterns_without_match(&self.systems.mirrors())
     }
 
     fn no_core(&self, name: &str) -> ToolFault {
-        let names = self.core_names();
+        let names = self.systems.names();
         ToolFault::new(
             FaultCode::NotFound,
             format!(
@@ -211,17 +207,6 @@ impl QsysService {
 }
 
 impl Core {
-    /// A system that is reached by `link` and mirrored in `mirror`.
-    #[must_use]
-    pub fn new(name: CompactString, link: Link, mirror: Arc<Mirror>) -> Self {
-        Self {
-            name,
-            link,
-            mirror,
-            writing: Arc::default(),
-        }
-    }
-
     /// The turn to write: one call at a time reads, judges and sends, so that no other client of this box comes between.
     async fn turn_to_write(&self, cancel: &Stop) -> Result<OwnedMutexGuard<()>, ToolFault> {
         tokio::select! {
@@ -242,7 +227,7 @@ impl Core {
 
     /// Which system an answer speaks of.
     fn head(&self) -> Head {
-        let (design, design_code) = self.mirror.status().engine.map_or_else(
+        let (design, design_code) = self.mirror.engine().map_or_else(
             || (String::new(), String::new()),
             |engine| {
                 (
@@ -273,6 +258,12 @@ impl Service for QsysService {
         &self.older_names
     }
 
+    fn target(&self, arguments: &Value) -> Option<CompactString> {
+        let name = arguments.get("core").and_then(Value::as_str);
+        let core = self.systems.core(name, &Reach::everything());
+        core.map(|core| core.name.as_str().into())
+    }
+
     fn prompts(&self) -> &[Prompt] {
         &self.prompts
     }
@@ -286,7 +277,7 @@ impl Service for QsysService {
     }
 
     fn resource_templates(&self) -> &[ResourceTemplate] {
-        resources::templates(self.cores.len() > 1)
+        resources::templates(self.systems.len() > 1)
     }
 
     fn read_resource<'a>(
@@ -297,8 +288,8 @@ impl Service for QsysService {
         Box::pin(resources::read(self, uri, caller))
     }
 
-    fn resource_stamp(&self, uri: &str) -> Option<u64> {
-        resources::stamp(self, uri)
+    fn resource_stamp(&self, uri: &str, reach: &Reach) -> Option<u64> {
+        resources::stamp(self, uri, reach)
     }
 
     fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
@@ -306,7 +297,8 @@ impl Service for QsysService {
     }
 
     fn generations(&self) -> Generations {
-        let designs = self.cores.iter().map(|core| core.mirror.generation());
+        let mirrors = self.systems.mirrors();
+        let designs = mirrors.iter().map(|mirror| mirror.generation());
         Generations {
             resources: designs.fold(0, u64::wrapping_add),
             ..Generations::default()

@@ -113,7 +113,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         }
         let key = Key::watch(&call.caller.name, &arguments.watch_id);
         let mut taken = service.watches.take(&key)?;
-        let core = taken.with(|watch| service.core(Some(watch.core())))??;
+        let core = &taken.with(|watch| service.core(Some(watch.core()), &call.caller))??;
         is_same_core(core, arguments.core.as_deref())?;
         let may_grow = taken.with(|watch| watch.may_grow(core))?;
         let room = if may_grow { taken.room() } else { 0 };

@@ -102,7 +102,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let mut arguments: Arguments = answer::arguments(call.arguments.clone())?;
         let window = check(&arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         is_live(core)?;
         let Ok(_place) = service.waits.try_acquire() else {
             return Err(ToolFault::new(

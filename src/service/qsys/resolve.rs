@@ -46,7 +46,11 @@ pub(super) fn exact_control(
     match core.mirror.find(&name) {
         Some(id) => Ok((id, name)),
         None => Err(not_found(
-            &format!("Nothing is named `{name}`."),
+            &bounded(
+                core,
+                component.unwrap_or(control),
+                format!("Nothing is named `{name}`."),
+            ),
             &name.to_string(),
             &[],
             "Find the name with qsys_search.",
@@ -137,7 +141,7 @@ fn no_component(core: &Core, name: &str) -> ToolFault {
     }
     let nearest = core.mirror.nearest_components(name, NEAREST);
     not_found(
-        &format!("No component `{name}` is visible."),
+        &bounded(core, name, format!("No component `{name}` is visible.")),
         name,
         &nearest,
         "If it exists in the design, ask qsys_explain_visibility why it cannot be seen; otherwise use qsys_search.",
@@ -158,7 +162,16 @@ fn no_control(core: &Core, name: &ControlRef) -> ToolFault {
             "Named controls have to be listed in the box's configuration, since a Core cannot list them. Give `component` for all other controls.",
         ),
     };
+    let problem = bounded(core, component.unwrap_or(control), problem);
     not_found(&problem, &name.to_string(), &nearest, next_step)
+}
+
+/// What is said of a name that the key does not reach: the same, whether the design has it or not.
+fn bounded(core: &Core, name: &str, problem: String) -> String {
+    if core.reach().covers(name) {
+        return problem;
+    }
+    format!("{problem} {}", super::fault::bound(core.reach()))
 }
 
 fn not_found(problem: &str, asked: &str, nearest: &[String], next_step: &str) -> ToolFault {
@@ -209,6 +222,16 @@ pub(super) fn anything_known(core: &Core) -> Result<(), ToolFault> {
         return Ok(());
     }
     let link = core.link.status();
+    if known.engine.is_some() && !core.reach().is_everything() {
+        return Err(ToolFault::new(
+            FaultCode::NotVisible,
+            format!(
+                "The design shows nothing that your key reaches. {}",
+                super::fault::bound(core.reach())
+            ),
+            "Tell the user: another key is needed, or other patterns for this one.",
+        ));
+    }
     if known.engine.is_some() && link.state == LinkState::Live {
         return Err(ToolFault::new(
             FaultCode::NotVisible,

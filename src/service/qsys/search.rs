@@ -94,7 +94,7 @@ impl Bounded for Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let limit = arguments.limit.map_or(PAGE_DEFAULT, usize::from);
         if !(1..=PAGE_MAX).contains(&limit) {
             return Err(fault::bad_argument(

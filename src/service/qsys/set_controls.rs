@@ -20,7 +20,9 @@ use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_BYTES};
 use crate::link::CommandError;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
-use crate::safety::{Beside, Expect, Policy, Present, Proposal, Refusal, Write};
+use crate::safety::{
+    Beside, Expect, Policy, Present, Proposal, Refusal, Write, is_snapshot_trigger,
+};
 use crate::service::{Effect, FaultCode, ToolCall, ToolFault};
 use crate::store::view::ControlView;
 use crate::wire::qrc::{ControlChange, Scalar};
@@ -169,7 +171,7 @@ struct Trouble {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core_to_write(arguments.core.as_deref())?;
+        let core = &service.core_to_write(arguments.core.as_deref(), &call.caller)?;
         let reason = check(&service.policy, &arguments)?;
         let _turn = core.turn_to_write(&call.cancel).await?;
         let wanted = judged(core, &service.policy, arguments.changes).await?;
@@ -314,9 +316,13 @@ fn read_change(
         }),
     };
     let control = resolve::control_view(core, change.component.as_deref(), &change.control)?;
+    let beside = resolve::beside(core, policy, &control);
+    if !core.reach().is_everything() && is_snapshot_trigger(&control, &beside) {
+        return Err(fault::snapshot_beyond(core.reach()));
+    }
     Ok(Wanted {
         index,
-        beside: resolve::beside(core, policy, &control),
+        beside,
         planned: Planned {
             control,
             write,

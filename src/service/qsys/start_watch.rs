@@ -116,7 +116,7 @@ impl Bounded for Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let ttl = time_to_live(arguments.ttl_s)?;
         let watch = match (&arguments.controls, &arguments.component) {
             (Some(controls), None) => over_controls(core, controls)?,

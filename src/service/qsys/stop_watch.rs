@@ -46,7 +46,7 @@ struct Answer {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let key = Key::watch(&call.caller.name, &arguments.watch_id);
         let stopped = service.watches.remove(&key);
         let text = if stopped {

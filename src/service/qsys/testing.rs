@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Core, QsysService};
+use super::{QsysService, System};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Role};
 use crate::link::{Command, CommandError, Link, LinkState, LinkStatus};
@@ -42,6 +42,7 @@ struct Peer {
 /// Everything a test of a tool needs.
 pub(super) struct Bed {
     pub(super) service: Arc<QsysService>,
+    pub(super) system: System,
     pub(super) mirror: Arc<Mirror>,
     status: watch::Sender<LinkStatus>,
     peer: Arc<Mutex<Peer>>,
@@ -143,15 +144,15 @@ pub(super) fn bed_with(rules: &SafetyConfig) -> Bed {
     let peer = Arc::new(Mutex::new(Peer::default()));
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(inbox, Arc::clone(&peer)));
+    let system = System::new(
+        "hall".into(),
+        Link::new(commands, watched),
+        Arc::clone(&mirror),
+    );
+    let policy = Arc::new(Policy::new(rules).unwrap());
     let bed = Bed {
-        service: Arc::new(QsysService::new(
-            vec![Core::new(
-                "hall".into(),
-                Link::new(commands, watched),
-                Arc::clone(&mirror),
-            )],
-            Arc::new(Policy::new(rules).unwrap()),
-        )),
+        service: Arc::new(QsysService::new(vec![system.clone()], policy)),
+        system,
         mirror,
         status,
         peer,
@@ -161,10 +162,10 @@ pub(super) fn bed_with(rules: &SafetyConfig) -> Bed {
     bed
 }
 
-/// The service for these Cores.
-pub(super) fn bed_of(cores: Vec<Core>) -> Arc<QsysService> {
+/// The service for these systems.
+pub(super) fn bed_of(systems: Vec<System>) -> Arc<QsysService> {
     let policy = Policy::new(&SafetyConfig::default()).unwrap();
-    Arc::new(QsysService::new(cores, Arc::new(policy)))
+    Arc::new(QsysService::new(systems, Arc::new(policy)))
 }
 
 impl Bed {
@@ -199,6 +200,14 @@ impl Bed {
         self.peer.lock().states.clone_from(&states);
         self.report(&json!([{ "Name": "SystemMute", "Value": 0, "String": "unmuted", "Position": 0 },
             { "Component": "Panel", "Name": "select", "String": "HDMI 1", "Choices": ["HDMI 1", "HDMI 2"] }]));
+        self.mirror.confirmed(now);
+    }
+
+    /// The running design gets one more named control.
+    pub(super) fn name_control(&self, name: &str) {
+        let now = Instant::now();
+        self.mirror.design_began(&engine("code2"), now);
+        self.mirror.named_control(name, now);
         self.mirror.confirmed(now);
     }
 
@@ -291,7 +300,7 @@ impl Bed {
 
     /// How many controls are polled fast.
     pub(super) fn fast(&self) -> usize {
-        self.service.cores[0].link.watched_fast().len()
+        self.system.link.watched_fast().len()
     }
 
     /// The twin in words of a good answer.

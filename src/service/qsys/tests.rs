@@ -7,10 +7,11 @@ use tokio::time::Instant;
 use super::testing::{bed, bed_with, tell};
 use super::*;
 use crate::limits::ANSWER_MAX_BYTES;
-use crate::link::LinkStatus;
+use crate::link::{Link, LinkStatus};
 use crate::model::change::ChangeSink;
 use crate::safety::{Ceiling, SafetyConfig};
 use crate::service::Registry;
+use crate::store::Mirror;
 
 #[tokio::test(start_paused = true)]
 async fn the_list_of_tools_changes_only_on_purpose() {
@@ -373,7 +374,7 @@ fn empty(names: &[&str]) -> QsysService {
     let core = |name: &&str| {
         let (commands, _) = mpsc::channel(1);
         let (_, status) = watch::channel(LinkStatus::new("core".into(), Instant::now()));
-        Core::new(
+        System::new(
             (*name).into(),
             Link::new(commands, status),
             Arc::new(Mirror::new(Instant::now())),

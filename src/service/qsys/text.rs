@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::base::text::is_hidden;
+
 /// The text without what cannot be seen: control characters (line ends and tabs become spaces), marks that turn the direction of
 /// writing, zero-width characters, and the tag characters in which text can be hidden from people but not from models.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
@@ -34,30 +36,6 @@ pub(super) fn clean_cut(text: &str, max: usize) -> (Cow<'_, str>, bool) {
     let end = cleaned.floor_char_boundary(max);
     let (kept, _) = cleaned.split_at(end);
     (Cow::Owned(kept.to_owned()), true)
-}
-
-/// Characters that Unicode calls default-ignorable, and those that turn the direction of writing.
-const fn is_hidden(character: char) -> bool {
-    matches!(
-        character,
-        '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{17b4}'..='\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}'
-            | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// A name in the form in which names are taken for the same: some tools write `input_1_gain` where the Core says `input.1.gain`, and

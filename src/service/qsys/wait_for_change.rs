@@ -183,7 +183,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
         check(&arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let Ok(_place) = service.waits.try_acquire() else {
             return Err(ToolFault::new(
                 FaultCode::Busy,

@@ -205,12 +205,7 @@ impl Rack {
             version: "0.1.0",
             instructions: "Read before you write.".to_owned(),
         };
-        let person = NewKey {
-            name: "host".to_owned(),
-            role: Role::Operator,
-            scopes: None,
-            expires: None,
-        };
+        let person = NewKey::new("host", Role::Operator);
         let guard = Guard::new(KeySource::memory(&[(person, Secret::new(KEY))])).unwrap();
         let front = Front::new(
             Arc::new(Server::new(&services, info).unwrap()),

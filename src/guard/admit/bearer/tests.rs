@@ -24,12 +24,7 @@ struct Desk {
 }
 
 fn new(name: &str, role: Role) -> NewKey {
-    NewKey {
-        name: name.to_owned(),
-        role,
-        scopes: None,
-        expires: None,
-    }
+    NewKey::new(name, role)
 }
 
 fn times(life: u64, chain: u64) -> TokenTimes {

@@ -118,12 +118,7 @@ async fn guard(issuer: &Issuer, rules: ProviderRules) -> (Guard, Arc<Provider>) 
     std::fs::write(&path, issuer.keys().to_string()).unwrap();
     let provider = by_file(&path, rules);
     provider.refresh().await.unwrap();
-    let desk = NewKey {
-        name: "alice".to_owned(),
-        role: Role::Admin,
-        scopes: None,
-        expires: None,
-    };
+    let desk = NewKey::new("alice", Role::Admin);
     let keys = KeySource::memory(&[(desk, key::generate().unwrap())]);
     let guard = Guard::new(keys).unwrap();
     (guard.with_provider(Arc::clone(&provider)), provider)
@@ -322,12 +317,7 @@ fn fresh(guard: &Guard, token: &str) -> Result<Caller, Refusal> {
 async fn without_a_provider_its_tokens_are_of_a_kind_that_nobody_takes() {
     let issuer = Issuer::new();
     let key = key::generate().unwrap();
-    let desk = NewKey {
-        name: "desk".to_owned(),
-        role: Role::Admin,
-        scopes: None,
-        expires: None,
-    };
+    let desk = NewKey::new("desk", Role::Admin);
     let guard = Guard::new(KeySource::memory(&[(desk, key)])).unwrap();
     let found = fault(admit(&guard, &issuer.token(&json!({}))));
     assert_eq!(found, TokenFault::Algorithm);

@@ -148,7 +148,7 @@ async fn the_likeliest_comes_first_and_the_rest_is_counted() {
 #[tokio::test(start_paused = true)]
 async fn a_core_that_is_filled_in_decides_whose_names_are_offered() {
     let bed = bed();
-    let core = bed.service.cores[0].clone();
+    let core = bed.system.clone();
     let service = bed_of(vec![core.clone(), core]);
     let several = Target::Template("qsys://component/{name}?core={core}");
     let asked = |argument: &str, others: &Value| {

@@ -173,7 +173,7 @@ fn group(caller: &Caller, one: Option<String>, other: Option<String>) -> Result<
 fn create(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Create = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let key = group(&call.caller, arguments.group_id, arguments.id)?;
         let rate = arguments.poll_rate.unwrap_or(USUAL_RATE);
         let watch = Watch::new(core, rate < USUAL_RATE);
@@ -195,7 +195,7 @@ fn add(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let key = group(&call.caller, arguments.group_id, arguments.id)?;
         let asked = asked(arguments.controls, arguments.control_names)?;
         let mut taken = service.watches.take(&key)?;
-        let core = core_of(service, &mut taken)?;
+        let core = &core_of(service, &mut taken, &call.caller)?;
         let (mut names, mut missing) = (Vec::new(), Vec::new());
         for one in &asked {
             match one.resolve(core, missing.len() < LOOKED_INTO) {
@@ -233,7 +233,7 @@ fn remove(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let key = group(&call.caller, arguments.group_id, arguments.id)?;
         let asked = asked(arguments.controls, arguments.control_names)?;
         let mut taken = service.watches.take(&key)?;
-        let core = core_of(service, &mut taken)?;
+        let core = &core_of(service, &mut taken, &call.caller)?;
         let removed =
             taken.with(|watch| watch.remove(|name| asked.iter().any(|one| one.means(name))))?;
         taken.keep_fast(&core.link, removed > 0);
@@ -251,7 +251,7 @@ fn clear(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let arguments: Group = answer::arguments(call.arguments)?;
         let key = group(&call.caller, arguments.group_id, arguments.id)?;
         let mut taken = service.watches.take(&key)?;
-        let core = core_of(service, &mut taken)?;
+        let core = &core_of(service, &mut taken, &call.caller)?;
         taken.with(|watch| watch.remove(|_| true))?;
         taken.keep_fast(&core.link, true);
         said(&json!({
@@ -267,7 +267,7 @@ fn poll(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let arguments: Group = answer::arguments(call.arguments)?;
         let key = group(&call.caller, arguments.group_id, arguments.id)?;
         let mut taken = service.watches.take(&key)?;
-        let core = core_of(service, &mut taken)?;
+        let core = &core_of(service, &mut taken, &call.caller)?;
         let look = taken.with(|watch| watch.look(core, PAGE_MAX, 0))?;
         taken.keep_fast(&core.link, false);
         let now = UnixMillis::now();
@@ -349,6 +349,10 @@ fn asked(one: Option<Vec<Named>>, other: Option<Vec<Named>>) -> Result<Vec<Named
     ))
 }
 
-fn core_of<'a>(service: &'a QsysService, taken: &mut Taken<'_>) -> Result<&'a Core, ToolFault> {
-    taken.with(|watch| service.core(Some(watch.core())))?
+fn core_of(
+    service: &QsysService,
+    taken: &mut Taken<'_>,
+    caller: &Caller,
+) -> Result<Core, ToolFault> {
+    taken.with(|watch| service.core(Some(watch.core()), caller))?
 }

@@ -169,7 +169,7 @@ impl ControlType {
 fn list_components(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: ListComponents = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         resolve::anything_known(core)?;
         let filter = arguments.filter.unwrap_or_default().to_lowercase();
         let (views, total) = core.mirror.components(
@@ -213,7 +213,7 @@ fn component_row(view: &ComponentView, with_properties: bool) -> Value {
 fn get_component_controls(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: ComponentControls = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let name = arguments.component_name.or(arguments.component);
         let name = name.ok_or_else(|| {
             fault::bad_argument(
@@ -242,7 +242,7 @@ fn get_component_controls(service: &QsysService, call: ToolCall) -> BoxFuture<'_
 fn list_controls(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: ListControls = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let wanted = arguments.control_type.unwrap_or(ControlType::All);
         let component = arguments.component.as_deref();
         let with_metadata = arguments.include_metadata.unwrap_or(false);
@@ -255,7 +255,7 @@ fn list_controls(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome
 fn get_all_controls(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: AllControls = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let with_metadata = arguments.include_metadata.unwrap_or(false);
         let offset = arguments.offset.unwrap_or(0);
         let mut rows = gathered(core, None, ControlType::All, with_metadata, offset).await?;

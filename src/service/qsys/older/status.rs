@@ -46,7 +46,7 @@ struct Arguments {
 fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: Arguments = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         resolve::anything_known(core)?;
         let known = core.mirror.status();
         let state = core.link.state();

@@ -53,14 +53,14 @@ fn health(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let Nothing {} = answer::arguments(call.arguments)?;
         let is_live = |core: &&Core| core.link.state() == LinkState::Live;
-        let live = service.cores.iter().filter(is_live).count();
+        let all = service.systems.all(&call.caller.reach);
+        let live = all.iter().filter(is_live).count();
         let status = match live {
-            all if all == service.cores.len() => "healthy",
+            count if count == all.len() => "healthy",
             0 => "unhealthy",
             _ => "degraded",
         };
-        let cores: Vec<_> = service
-            .cores
+        let cores: Vec<_> = all
             .iter()
             .map(|core| {
                 let link = core.link.status();

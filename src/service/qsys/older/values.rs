@@ -153,7 +153,7 @@ enum AnyValue {
 fn get_control(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: OneControl = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         let component = Some(arguments.component_name.as_str());
         let (_, name) = resolve::control(core, component, &arguments.control_name)?;
         said(&reading(core, &name)?.into())
@@ -163,7 +163,7 @@ fn get_control(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> 
 fn get_control_values(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: ManyControls = answer::arguments(call.arguments)?;
-        let core = service.core(arguments.core.as_deref())?;
+        let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         check_count(arguments.controls.len())?;
         let (mut values, mut missing) = (Vec::new(), Vec::new());
         for asked in &arguments.controls {
@@ -212,7 +212,7 @@ fn set_control(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> 
 fn set_control_values(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     Box::pin(async move {
         let arguments: SetMany = answer::arguments(call.arguments.clone())?;
-        let core = service.core_to_write(arguments.core.as_deref())?;
+        let core = &service.core_to_write(arguments.core.as_deref(), &call.caller)?;
         let mut changes = Vec::with_capacity(arguments.controls.len());
         for change in arguments.controls.into_iter().take(WRITE_MAX + 1) {
             changes.push(change.translated(core)?);

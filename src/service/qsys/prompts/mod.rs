@@ -171,7 +171,7 @@ pub(super) fn filled(service: &QsysService, call: &PromptCall) -> Result<PromptA
     text.push_str(job.text);
     text.push('\n');
     text.push_str(RULES);
-    if service.cores.len() > 1 {
+    if service.systems.len() > 1 {
         text.push_str(
             "- This box looks after several Q-SYS systems. `cores` in the overview names them: ask which one is meant unless it is plain, \
              and pass its name as `core` in every call.\n",

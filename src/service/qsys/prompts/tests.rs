@@ -142,7 +142,7 @@ async fn empty_and_endless_arguments_are_refused_and_optional_ones_left_out() {
 #[tokio::test(start_paused = true)]
 async fn a_box_with_several_cores_asks_which_one() {
     let bed = bed();
-    let core = bed.service.cores[0].clone();
+    let core = bed.system.clone();
     let service = bed_of(vec![core.clone(), core]);
     let text = text(&service, "explain_this_design", json!({}))
         .await

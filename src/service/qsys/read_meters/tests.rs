@@ -100,10 +100,7 @@ async fn meters_are_polled_fast_only_while_somebody_reads() {
         component: None,
         control: format!("{number}").parse().unwrap(),
     });
-    let _full: FastWatch = bed.service.cores[0]
-        .link
-        .watch_fast(many.collect())
-        .unwrap();
+    let _full: FastWatch = bed.system.link.watch_fast(many.collect()).unwrap();
     let answer = read(&bed, json!({ "meters": [meter()] }), async {}).await;
     assert_eq!(answer["pace"], "usual");
 }

@@ -31,7 +31,7 @@ pub(in crate::service::qsys) async fn read(
     if let Place::Guide(guide) = &address.place {
         return Ok(Some(contents(uri, guide.text.to_owned(), MARKDOWN)));
     }
-    let core = service.core(address.core.as_deref())?;
+    let core = &service.core(address.core.as_deref(), caller)?;
     let written = match &address.place {
         Place::Guide(_) => return Ok(None),
         Place::Overview => by_tool(service, core, caller, &get_overview::DEFINITION, json!({})),
@@ -133,24 +133,36 @@ struct Design {
 
 #[derive(Debug, Serialize)]
 struct Changed {
-    controls_appeared: usize,
-    controls_vanished: usize,
-    controls_kept: usize,
+    #[serde(flatten)]
+    controls: Option<ControlCounts>,
     /// The first 32 by name.
     components_appeared: Vec<String>,
     /// The first 32 by name.
     components_vanished: Vec<String>,
 }
 
+#[derive(Debug, Serialize)]
+struct ControlCounts {
+    #[serde(rename = "controls_appeared")]
+    appeared: usize,
+    #[serde(rename = "controls_vanished")]
+    vanished: usize,
+    #[serde(rename = "controls_kept")]
+    kept: usize,
+}
+
 impl Changed {
-    fn of(diff: &DesignDiff) -> Self {
+    /// Controls are counted for callers whose reach has no bound: nobody counted them within one.
+    fn of(diff: &DesignDiff, core: &Core) -> Self {
         let shown = |names: &[compact_str::CompactString]| {
             names.iter().map(|name| shown_text(name)).collect()
         };
         Self {
-            controls_appeared: diff.appeared,
-            controls_vanished: diff.vanished,
-            controls_kept: diff.kept,
+            controls: core.reach().is_everything().then_some(ControlCounts {
+                appeared: diff.appeared,
+                vanished: diff.vanished,
+                kept: diff.kept,
+            }),
             components_appeared: shown(&diff.components_appeared),
             components_vanished: shown(&diff.components_vanished),
         }
@@ -172,7 +184,11 @@ fn design(core: &Core) -> Result<Box<RawValue>, ToolFault> {
         refused: known.refused,
         types_total,
         types,
-        changed: core.mirror.last_diff().as_deref().map(Changed::of),
+        changed: core
+            .mirror
+            .last_diff()
+            .as_deref()
+            .map(|diff| Changed::of(diff, core)),
     })
 }
 

@@ -46,13 +46,13 @@ const EACH: [(&str, &str, &str); 4] = [
 
 /// What is listed one by one.
 pub(super) fn list(service: &QsysService) -> Vec<Resource> {
-    let has_several = service.cores.len() > 1;
+    let has_several = service.systems.len() > 1;
     let mut all = Vec::new();
-    for core in &service.cores {
+    for core in service.systems.names() {
         all.extend(EACH.iter().map(|(path, title, description)| {
             let (query, of) = if has_several {
-                let query = format!("?core={}", encoded(&core.name));
-                (query, format!(" of {}", core.name))
+                let query = format!("?core={}", encoded(core));
+                (query, format!(" of {core}"))
             } else {
                 (String::new(), String::new())
             };

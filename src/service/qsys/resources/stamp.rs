@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::uri::{Address, Place};
+use crate::guard::Reach;
 use crate::limits::INEXACT_NAMES_MAX;
 use crate::link::LinkStatus;
 use crate::model::name::{ComponentName, ControlRef};
@@ -18,13 +19,19 @@ use crate::store::view::ControlId;
 #[derive(Debug, Default)]
 pub(in crate::service::qsys) struct Lookups {
     /// The controls that the overview of each Core looks at.
-    overviews: Mutex<HashMap<usize, Known<Arc<[ControlId]>>>>,
+    overviews: Mutex<HashMap<(usize, Reach), Overview>>,
     /// Names that are not spelt as the Core spells them, or that nothing has.
     inexact: Mutex<HashMap<Wanted, Known<Option<ControlRef>>>>,
 }
 
-/// The number of a Core and the name asked for there.
-type Wanted = (usize, ControlRef);
+/// Overviews whose controls are kept: one for each system and reach that somebody subscribed with. One more forgets them all.
+const OVERVIEWS_MAX: usize = 64;
+
+/// The number of a Core, who asks, and the name asked for there.
+type Wanted = (usize, Reach, ControlRef);
+
+/// The controls of an overview.
+type Overview = Known<Arc<[ControlId]>>;
 
 /// What is known since a generation of the design.
 type Known<T> = (u64, T);
@@ -32,7 +39,8 @@ type Known<T> = (u64, T);
 impl Lookups {
     fn overview(&self, number: usize, core: &Core) -> Arc<[ControlId]> {
         let generation = core.mirror.generation();
-        let known = self.overviews.lock().get(&number).cloned();
+        let wanted = (number, core.reach().clone());
+        let known = self.overviews.lock().get(&wanted).cloned();
         if let Some((since, ids)) = known
             && since == generation
         {
@@ -40,7 +48,11 @@ impl Lookups {
         }
         let ids: Arc<[ControlId]> = get_overview::looked_at(core).into();
         let known = (generation, Arc::clone(&ids));
-        self.overviews.lock().insert(number, known);
+        let mut all = self.overviews.lock();
+        if all.len() >= OVERVIEWS_MAX {
+            all.clear();
+        }
+        all.insert(wanted, known);
         ids
     }
 
@@ -80,14 +92,14 @@ impl Lookups {
         find: impl FnOnce(&ControlRef) -> Option<ControlRef>,
     ) -> Option<ControlRef> {
         let generation = core.mirror.generation();
-        let wanted = (number, name);
+        let wanted = (number, core.reach().clone(), name);
         let known = self.inexact.lock().get(&wanted).cloned();
         if let Some((since, found)) = known
             && since == generation
         {
             return found;
         }
-        let found = find(&wanted.1);
+        let found = find(&wanted.2);
         let mut all = self.inexact.lock();
         if all.len() >= INEXACT_NAMES_MAX {
             all.clear();
@@ -102,7 +114,11 @@ const COMPONENT: &str = "//";
 
 /// A number that is another one when a read would give other contents, ages and round trips aside. Nothing for a URI that is none of this
 /// service. What is not there has a number too, so that its coming shows.
-pub(in crate::service::qsys) fn stamp(service: &QsysService, uri: &str) -> Option<u64> {
+pub(in crate::service::qsys) fn stamp(
+    service: &QsysService,
+    uri: &str,
+    reach: &Reach,
+) -> Option<u64> {
     let address = Address::of(uri)?.ok()?;
     let mut hasher = DefaultHasher::new();
     if let Place::Guide(guide) = &address.place {
@@ -110,10 +126,10 @@ pub(in crate::service::qsys) fn stamp(service: &QsysService, uri: &str) -> Optio
         return Some(hasher.finish());
     }
     let number = match &address.core {
-        Some(name) => service.cores.iter().position(|core| core.name == *name)?,
+        Some(name) => service.systems.number(name)?,
         None => 0,
     };
-    let core = service.cores.get(number)?;
+    let core = &service.systems.at(number, reach)?;
     head(core, &mut hasher);
     match &address.place {
         Place::Overview => {
@@ -121,7 +137,8 @@ pub(in crate::service::qsys) fn stamp(service: &QsysService, uri: &str) -> Optio
             core.mirror.stamp(&ids).hash(&mut hasher);
             link(&core.link.status(), &mut hasher);
             // Rules may fit controls of any Core.
-            let designs = service.cores.iter().map(|core| core.mirror.generation());
+            let mirrors = service.systems.mirrors();
+            let designs = mirrors.iter().map(|mirror| mirror.generation());
             designs.for_each(|generation| generation.hash(&mut hasher));
         }
         Place::Link => link(&core.link.status(), &mut hasher),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::guard::{Caller, Role};
+use crate::guard::{Caller, Reach, Role};
 use crate::link::LinkState;
 use crate::service::qsys::testing::{Bed, bed, bed_of};
 use crate::service::{FaultCode, Registry, ResourceBody, Service, ToolFault};
@@ -38,7 +38,13 @@ async fn what_is_listed_can_be_read_and_is_what_the_tools_answer() {
             (is_static, resource.mime_type == MARKDOWN),
             (is_guide, is_guide)
         );
-        assert!(text.len() > 100 && bed.service.resource_stamp(&resource.uri).is_some());
+        assert!(
+            text.len() > 100
+                && bed
+                    .service
+                    .resource_stamp(&resource.uri, &Reach::everything())
+                    .is_some()
+        );
     }
     let overview = bed.call("qsys_get_overview", json!({})).await.unwrap();
     assert_eq!(json(&bed, "qsys://overview").await, overview);
@@ -123,7 +129,11 @@ async fn names_of_real_designs_are_read_and_wrong_ones_are_faults() {
         assert_eq!(fault.code, code, "{uri}");
     }
     assert_eq!(read(&bed.service, "qsys://nothing").await.unwrap(), None);
-    assert_eq!(bed.service.resource_stamp("qsys://nothing"), None);
+    assert_eq!(
+        bed.service
+            .resource_stamp("qsys://nothing", &Reach::everything()),
+        None
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,8 +160,8 @@ async fn a_list_goes_on_with_its_cursor() {
 async fn a_box_with_several_cores_lists_each_and_reads_the_one_that_is_named() {
     let bed = bed();
     let cores = ["hall", "attic 2"].map(|name| {
-        let core = &bed.service.cores[0];
-        super::super::Core::new(name.into(), core.link.clone(), core.mirror.clone())
+        let core = bed.system.clone();
+        super::super::System::new(name.into(), core.link.clone(), core.mirror.clone())
     });
     let service = bed_of(cores.into());
     let uris: Vec<_> = service
@@ -184,14 +194,18 @@ async fn a_box_with_several_cores_lists_each_and_reads_the_one_that_is_named() {
             core,
             "{uri}"
         );
-        assert!(service.resource_stamp(uri).is_some());
+        assert!(service.resource_stamp(uri, &Reach::everything()).is_some());
     }
     Registry::new(&[service]).unwrap();
 }
 
 /// The stamps of some resources.
 fn stamps<const N: usize>(bed: &Bed, uris: [&str; N]) -> [u64; N] {
-    uris.map(|uri| bed.service.resource_stamp(uri).unwrap())
+    uris.map(|uri| {
+        bed.service
+            .resource_stamp(uri, &Reach::everything())
+            .unwrap()
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,7 +270,7 @@ async fn what_comes_with_another_design_has_another_stamp_and_the_lists_another_
     );
     let many = (0..3_000).map(|number| format!("qsys://component/{number}"));
     assert!(
-        many.map(|uri| bed.service.resource_stamp(&uri))
+        many.map(|uri| bed.service.resource_stamp(&uri, &Reach::everything()))
             .all(|stamp| stamp.is_some())
     );
     assert_eq!(stamps(&bed, uris), moved);

@@ -403,7 +403,10 @@ async fn a_write_behind_one_that_hangs_is_refused_unsent_and_a_cancelled_one_doe
     let bed = bed();
     let turn = bed
         .service
-        .core(None)
+        .core(
+            None,
+            &crate::guard::Caller::local("test", crate::guard::Role::Operator),
+        )
         .unwrap()
         .turn_to_write(&Stop::new())
         .await

@@ -223,7 +223,7 @@ impl Watch {
             core: core.name.clone(),
             whole: None,
             items: Vec::new(),
-            generation: core.mirror.status().generation,
+            generation: core.mirror.generation(),
             seen: Seen::now(core),
             wants_fast,
         }
@@ -294,18 +294,21 @@ impl Watch {
 
     /// Whether the next look may find that a whole component has more controls than before.
     pub(super) fn may_grow(&self, core: &Core) -> bool {
-        self.whole.is_some() && core.mirror.status().generation != self.generation
+        self.whole.is_some() && core.mirror.generation() != self.generation
     }
 
     /// Looks for what stands elsewhere than was told; at most `limit` changes are given. What the owner is told of them has to be
     /// noted with [`Watch::told`]; the rest is found again. A component as a whole may grow by `room` controls.
     pub(super) fn look(&mut self, core: &Core, limit: usize, room: usize) -> Look {
+        // What its owner may not know of any more is not told either, not even that it is gone.
+        self.items
+            .retain(|item| core.reach().covers_control(&item.name));
         let mut lagged = Vec::new();
         let seen = Seen::now(core);
         if !(seen.is_live && self.seen.is_live && seen.drops == self.seen.drops) {
             lagged.push(Lag::LinkLost);
         }
-        let generation = core.mirror.status().generation;
+        let generation = core.mirror.generation();
         if generation != self.generation {
             lagged.push(Lag::DesignChanged);
             self.generation = generation;

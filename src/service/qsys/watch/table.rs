@@ -16,8 +16,9 @@ use crate::limits::{
     WATCH_CONTROLS_MAX, WATCH_FAST_IDLE, WATCH_SWEEP, WATCHED_CONTROLS_MAX,
     WATCHED_CONTROLS_PER_CALLER_MAX, WATCHES_FAST_MAX, WATCHES_MAX, WATCHES_PER_CALLER_MAX,
 };
-use crate::link::{FastWatch, Link};
+use crate::link::FastWatch;
 use crate::service::qsys::fault;
+use crate::service::qsys::sight::Line;
 use crate::service::{FaultCode, ToolFault};
 
 /// Own watches named to a caller who has too many.
@@ -335,7 +336,7 @@ impl Taken<'_> {
     }
 
     /// Has the controls polled fast if they are to be and there is room. Whether they are. `anew` when they are other ones than before.
-    pub(in crate::service::qsys) fn keep_fast(&self, link: &Link, anew: bool) -> bool {
+    pub(in crate::service::qsys) fn keep_fast(&self, link: &Line, anew: bool) -> bool {
         let mut rows = self.watches.rows.lock();
         let Some(row) = rows.get_mut(&self.key) else {
             return false;

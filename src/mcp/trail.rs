@@ -1,0 +1,98 @@
+//! What a message leaves behind: its ids, and what the audit trail says of it.
+
+use std::borrow::Cow;
+
+use super::schema::{self, Meta};
+use super::{Request, Server};
+use crate::audit::{Actor, Audit, Refused};
+use crate::base::trace::{Trace, TraceParent, Traces};
+use crate::guard::Caller;
+
+/// Longest name of a tool that nobody has, as the trail keeps it, bytes.
+const NAME_SHOWN: usize = 80;
+
+/// The ids of a message.
+#[derive(Debug, Clone)]
+pub(super) struct Trail {
+    pub(super) trace: Trace,
+    /// The transport has no headers, so results say the id of their request.
+    is_told: bool,
+}
+
+impl Trail {
+    /// Of a message whose transport gave it these ids, or none.
+    pub(super) fn of(traces: &Traces, given: Option<&Trace>, meta: &Meta<'_>) -> Self {
+        let parent = meta.traceparent.and_then(schema::text);
+        let trace = match given {
+            Some(given) => {
+                let parent = parent.as_deref().and_then(TraceParent::parse);
+                given.clone().joined(parent)
+            }
+            None => traces.of(None, parent.as_deref()),
+        };
+        Self {
+            trace,
+            is_told: given.is_none(),
+        }
+    }
+
+    /// The one of a message of an array that was carried by this one.
+    pub(super) fn of_part(&self, meta: &Meta<'_>) -> Self {
+        let parent = meta.traceparent.and_then(schema::text);
+        let parent = parent.as_deref().and_then(TraceParent::parse);
+        Self {
+            trace: self.trace.clone().joined(parent),
+            is_told: self.is_told,
+        }
+    }
+
+    /// Who acts, for the audit trail.
+    pub(super) fn actor<'a>(&'a self, caller: &'a Caller) -> Actor<'a> {
+        Actor {
+            caller: &caller.name,
+            address: caller.address,
+            request: &self.trace.request,
+        }
+    }
+}
+
+impl Server {
+    /// The same server with this audit trail; one in memory alone otherwise.
+    #[must_use]
+    pub fn with_audit(mut self, audit: Audit) -> Self {
+        self.audit = audit;
+        self
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Notes that a call was refused before its tool saw it.
+    pub(super) fn note_refusal(&self, request: &Request<'_>, what: &str, reason: &'static str) {
+        let what = crate::base::text::mask_keys(what);
+        let end = what.floor_char_boundary(NAME_SHOWN);
+        self.audit.refused(&Refused {
+            caller: Some(&request.caller.name),
+            address: request.caller.address,
+            request: Some(&request.trail.trace.request),
+            what: what.get(..end),
+            reason,
+        });
+    }
+
+    /// `_meta` of a result: with the id of the request where no header says it.
+    pub(super) fn meta_of(&self, trail: &Trail) -> Cow<'_, str> {
+        let open = self.meta.strip_suffix('}');
+        match open.filter(|_| trail.is_told) {
+            // An id is made of letters, digits and a few signs that JSON takes as they are.
+            Some(open) => Cow::Owned(format!(
+                "{open},\"rackhand/requestId\":\"{}\"}}",
+                trail.trace.request
+            )),
+            None => Cow::Borrowed(&self.meta),
+        }
+    }
+}
