@@ -13,7 +13,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::lasting::Lasting;
 use super::seats::Busy;
-use super::sse::Sse;
+use super::sse::{Pulse, Sse};
 use super::trail::Lines;
 use crate::base::shutdown::Stop;
 use crate::guard::Guard;
@@ -163,6 +163,14 @@ impl Body {
                 .map_or(Self::Whole(Bytes::new()), |events| {
                     Self::Events(Box::new(events))
                 });
+        }
+    }
+
+    /// Lets somebody watch whether a stream of events is taken.
+    pub(super) fn pulse(&mut self) -> Option<Arc<Pulse>> {
+        match self {
+            Self::Events(events) => Some(events.pulse()),
+            Self::Whole(_) | Self::Lines(_) | Self::Lasting(_) => None,
         }
     }
 

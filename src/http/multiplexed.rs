@@ -167,19 +167,29 @@ pub(super) async fn converse<S>(
     let usage = seat
         .as_ref()
         .map_or_else(Usage::new, |seat| Arc::clone(&seat.usage));
+    let requests = Requests::default();
     let service = {
         let (front, usage, stop) = (Arc::clone(&front), Arc::clone(&usage), stop.clone());
+        let requests = requests.clone();
         service_fn(move |request| {
             let (front, usage, stop) = (Arc::clone(&front), Arc::clone(&usage), stop.clone());
+            let requests = requests.clone();
             async move {
                 let busy = usage.begin();
                 let mut response = respond(&front, request, peer, stop).await;
                 response.body_mut().hold(busy);
+                if let Some(pulse) = response.body_mut().pulse() {
+                    requests.execute(async move {
+                        tokio::select! {
+                            () = pulse.ends() => {}
+                            () = pulse.stalls() => usage.cut(),
+                        }
+                    });
+                }
                 Ok::<_, Infallible>(response)
             }
         })
     };
-    let requests = Requests::default();
     let io = TokioIo::new(Socket::new(stream, Flushed::default()));
     let ping = Duration::from_secs(limits::HTTP2_PING_SECS);
     let mut connection = Box::pin(

@@ -82,7 +82,12 @@ impl Usage {
         (self.busy.load(Ordering::Relaxed) == 0).then(|| *self.idle_since.lock())
     }
 
-    /// Returns when the place was given to somebody else.
+    /// Ends what it is about.
+    pub(super) fn cut(&self) {
+        self.leave.cancel();
+    }
+
+    /// Returns when the place was given to somebody else, or the connection is to end.
     pub(super) async fn left(&self) {
         self.leave.cancelled().await;
     }
@@ -143,7 +148,7 @@ impl Table {
         });
         let (_, _, id) = idle.max()?;
         let left = self.free(id)?;
-        left.usage.leave.cancel();
+        left.usage.cut();
         Some(())
     }
 

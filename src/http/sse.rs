@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep, sleep_until};
 
 use super::lasting::Pass;
 use super::messages::Messages;
 use super::seats::Busy;
 use crate::base::shutdown::Stop;
-use crate::limits::{LAST_WORDS_SECS, STREAM_KEEP_ALIVE_SECS, STREAM_RETRY_MS};
+use crate::limits::{LAST_WORDS_SECS, STREAM_KEEP_ALIVE_SECS, STREAM_RETRY_MS, WRITE_STALL_SECS};
 use crate::mcp::{Event, EventStream};
 
 /// Where events come from, framed.
@@ -50,6 +52,45 @@ pub(super) struct Sse {
     last_words: Option<Pin<Box<Sleep>>>,
     keep_alive: Interval,
     busy: Option<Busy>,
+    pulse: Option<Arc<Pulse>>,
+}
+
+/// Shows from outside whether a stream is being taken. Over HTTP/2 nobody asks for the next piece while its client makes no room for it.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    last: Mutex<Instant>,
+    gone: Stop,
+}
+
+impl Pulse {
+    /// Returns when the client has taken nothing for so long that it is not worth waiting for; never, once the stream has ended.
+    pub(super) async fn stalls(&self) {
+        // A stream that is taken asks for a comment at least this often.
+        let limit = Duration::from_secs(STREAM_KEEP_ALIVE_SECS + WRITE_STALL_SECS);
+        loop {
+            let end = *self.last.lock() + limit;
+            if end <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = self.gone.cancelled() => std::future::pending().await,
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    /// Returns when the stream has ended.
+    pub(super) async fn ends(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+impl Drop for Sse {
+    fn drop(&mut self) {
+        if let Some(pulse) = &self.pulse {
+            pulse.gone.cancel();
+        }
+    }
 }
 
 impl fmt::Debug for Sse {
@@ -77,7 +118,18 @@ impl Sse {
             last_words: None,
             keep_alive,
             busy: None,
+            pulse: None,
         }
+    }
+
+    /// Lets somebody watch whether it is taken.
+    pub(super) fn pulse(&mut self) -> Arc<Pulse> {
+        let pulse = Arc::new(Pulse {
+            last: Mutex::new(Instant::now()),
+            gone: Stop::new(),
+        });
+        self.pulse = Some(Arc::clone(&pulse));
+        pulse
     }
 
     /// Counts as work from now on.
@@ -87,6 +139,9 @@ impl Sse {
 
     /// The next piece of the body; `None` at the end.
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if let Some(pulse) = &self.pulse {
+            *pulse.last.lock() = Instant::now();
+        }
         if let Some(over) = &mut self.over
             && over.as_mut().poll(context).is_ready()
         {
@@ -122,4 +177,27 @@ pub(super) fn frame(event: &Event) -> Bytes {
     out.extend_from_slice(&event.message);
     out.extend_from_slice(b"\n\n");
     Bytes::from(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_nobody_takes_stalls_and_one_that_is_taken_does_not() {
+        let pulse = Pulse {
+            last: Mutex::new(Instant::now()),
+            gone: Stop::new(),
+        };
+        let begun = Instant::now();
+        let taking = async {
+            for _ in 0..10 {
+                sleep(Duration::from_secs(STREAM_KEEP_ALIVE_SECS)).await;
+                *pulse.last.lock() = Instant::now();
+            }
+        };
+        tokio::join!(taking, pulse.stalls());
+        let waited = 11 * STREAM_KEEP_ALIVE_SECS + WRITE_STALL_SECS;
+        assert_eq!(begun.elapsed(), Duration::from_secs(waited));
+    }
 }

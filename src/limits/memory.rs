@@ -1,0 +1,113 @@
+//! What all capacities together can cost in memory.
+
+use super::{
+    ANSWER_MAX_BYTES, ATTENDED_BYTES_MAX, ATTENDED_MAX, AUDIT_ACTIONS_KEPT,
+    AUDIT_ARGUMENTS_MAX_BYTES, AUDIT_CALLERS_SUMMED, AUDIT_EXPORT_CHUNK_BYTES, AUDIT_EXPORTS_MAX,
+    AUDIT_FORWARD_QUEUE, AUDIT_LOGINS_KEPT, AUDIT_LOOKS_KEPT, AUDIT_WAITING_MAX, BODIES_MAX_BYTES,
+    CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, CONTROLS_MAX, CORE_FRAME_MAX_BYTES, HANDSHAKES_MAX,
+    HTTP2_ANSWERS_MAX_BYTES, HTTP2_CONNECTIONS_MAX, HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES,
+    INEXACT_NAMES_MAX, KEPT_BYTES_MAX, LINES_BYTES_MAX, NAME_MAX_BYTES, PROVIDER_KEYS_MAX_BYTES,
+    REQUESTS_MAX, SESSIONS_MAX, SIDE_BYTES_MAX, STATES_REMEMBERED_MAX, STREAMS_MAX,
+    STREAMS_PER_CALLER_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, TASKS_BYTES_MAX, TASKS_MAX,
+    TEXT_MAX_BYTES, TICKETS_MAX, WATCHED_CONTROLS_MAX, WATCHES_FAST_MAX, WEBSOCKET_BUFFER_BYTES,
+    WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKETS_MAX,
+};
+
+/// Memory of one line of the audit trail with its arguments, bytes.
+const AUDIT_ENTRY_BYTES: usize = 512 + AUDIT_ARGUMENTS_MAX_BYTES;
+
+/// Memory of one read or refusal in the audit trail, bytes.
+const AUDIT_LOOK_BYTES: usize = 448;
+
+/// Memory of one slot of the mirror with its place in the index, bytes; measured at 50,000 controls, names included, short texts inline.
+const SLOT_BYTES: usize = 100;
+
+/// Memory of sled beyond what it stores, bytes: 8 MiB of cache, and buffers that the writer's flushes keep this low.
+const DATABASE_BYTES: usize = 24 << 20;
+
+/// Memory of one control of a watch, bytes: both names at their longest, and what was last told of it.
+const WATCHED_CONTROL_BYTES: usize = 2 * NAME_MAX_BYTES + 160;
+
+/// Memory of an MCP session that is not used, bytes.
+const SESSION_BYTES: usize = 256;
+
+/// Memory of an event stream or WebSocket that is not used, bytes, its task and its feed included; measured.
+const STREAM_BYTES: usize = 3_600;
+
+/// Memory of TLS on a connection that is not used, bytes; measured.
+const TLS_BYTES: usize = 4_200;
+
+/// Memory of a TLS record that is not whole yet, bytes: the longest that there can be (RFC 8446, section 5.2).
+const TLS_RECORD_BYTES: usize = 18 << 10;
+
+/// Memory of a TLS handshake whose messages are not whole yet, bytes: the longest that rustls takes.
+const HANDSHAKE_BYTES: usize = 64 << 10;
+
+/// Memory of a connection with HTTP/2 beside its requests, bytes: tables of header fields, frames on their way.
+const HTTP2_BYTES: usize = 64 << 10;
+
+/// Memory of one request over HTTP/2 beside its body and answer, bytes: its task, its stream, its head.
+const HTTP2_REQUEST_BYTES: usize = 8 << 10;
+
+/// Memory of one subscription beside its name, bytes: a mark, a place, and its entry in the table of what is looked at.
+const SUBSCRIPTION_BYTES: usize = 160;
+
+/// Memory of one task beside what it was given and what it came to, bytes: its entry, its questions, and a call that waits.
+const TASK_ENTRY_BYTES: usize = 4 << 10;
+
+/// Memory of one remembered state of a call, bytes.
+const STATE_BYTES: usize = 32;
+
+/// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
+const TOKEN_ENDS_BYTES: usize = 128 << 10;
+
+/// Memory of one ticket, bytes: its hash, its end, and whom it lets in.
+const TICKET_BYTES: usize = 256;
+
+/// Memory of the program itself with TLS and the runtime, bytes.
+const PROGRAM_BYTES: usize = 12 << 20;
+
+/// What these limits can cost at the same moment for one system, bytes: every text of the mirror at its longest, a frame of the
+/// largest size as it is read, every connection in use, every body and answer at its bound.
+pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
+    + CONTROLS_MAX * (SLOT_BYTES + TEXT_MAX_BYTES)
+    + SIDE_BYTES_MAX
+    + 2 * CORE_FRAME_MAX_BYTES
+    + DATABASE_BYTES
+    + CONNECTIONS_MAX * (CONNECTION_BUFFER_BYTES + TLS_BYTES + TLS_RECORD_BYTES)
+    + HANDSHAKES_MAX * HANDSHAKE_BYTES
+    + HTTP2_CONNECTIONS_MAX * (HTTP2_BYTES + HTTP2_WINDOW_BYTES)
+    + HTTP2_CONNECTIONS_MAX * HTTP2_STREAMS_MAX * HTTP2_REQUEST_BYTES
+    + HTTP2_ANSWERS_MAX_BYTES
+    + BODIES_MAX_BYTES
+    + REQUESTS_MAX * ANSWER_MAX_BYTES
+    + (WATCHED_CONTROLS_MAX + WATCHES_FAST_MAX + 2 * INEXACT_NAMES_MAX) * WATCHED_CONTROL_BYTES
+    + SESSIONS_MAX * SESSION_BYTES
+    + STREAMS_MAX * (STREAM_BYTES + TLS_BYTES)
+    // Nothing is expected on a stream, so only one who means harm leaves records half sent.
+    + STREAMS_PER_CALLER_MAX * TLS_RECORD_BYTES
+    + WEBSOCKETS_MAX * (WEBSOCKET_MESSAGE_MAX_BYTES + WEBSOCKET_BUFFER_BYTES)
+    + ATTENDED_MAX * ANSWER_MAX_BYTES
+    + ATTENDED_BYTES_MAX
+    + LINES_BYTES_MAX
+    + KEPT_BYTES_MAX
+    + SUBSCRIPTION_BYTES_MAX
+    + SUBSCRIPTIONS_MAX * SUBSCRIPTION_BYTES
+    + TASKS_MAX * TASK_ENTRY_BYTES
+    + TASKS_BYTES_MAX
+    + STATES_REMEMBERED_MAX * STATE_BYTES
+    + (AUDIT_ACTIONS_KEPT + AUDIT_WAITING_MAX + AUDIT_FORWARD_QUEUE) * AUDIT_ENTRY_BYTES
+    + 2 * AUDIT_LOOKS_KEPT * AUDIT_LOOK_BYTES
+    + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
+    + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
+    + TOKEN_ENDS_BYTES
+    + 2 * PROVIDER_KEYS_MAX_BYTES
+    + TICKETS_MAX * TICKET_BYTES;
+
+/// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a tenth.
+pub const MEMORY_BUDGET_BYTES: usize = 344 << 20;
+
+const _: () = assert!(
+    WORST_CASE_BYTES <= MEMORY_BUDGET_BYTES,
+    "the limits add up to more than the memory budget"
+);
