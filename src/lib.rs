@@ -67,6 +67,7 @@ pub mod docs {
     #![doc = include_str!("docs/tools.md")]
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
+    #![doc = include_str!("docs/limits.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
@@ -87,6 +88,8 @@ pub mod docs {
         include_str!("docs/older-names.md"),
         "\n\n",
         include_str!("docs/safety.md"),
+        "\n\n",
+        include_str!("docs/limits.md"),
         "\n\n",
         include_str!("docs/audit.md"),
         "\n\n",

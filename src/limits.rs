@@ -144,8 +144,8 @@ pub const ANSWER_MAX_BYTES: usize = 48 << 10;
 /// Problems named in one answer about wrong arguments. The first ones help; hundreds would only fill the model's context.
 pub const PROBLEMS_MAX: usize = 10;
 
-/// Longest text that a tool writes to a control, bytes. A longer one is refused.
-pub const WRITE_TEXT_MAX_BYTES: usize = 4_096;
+/// Longest text that a tool writes to a control or compares with one, characters: no panel shows more. A longer one is refused.
+pub const WRITE_TEXT_MAX_CHARS: usize = 1_000;
 
 /// Longest reason given for a write, bytes. A longer one is refused.
 pub const REASON_MAX_BYTES: usize = 300;
@@ -563,6 +563,21 @@ pub const REACH_PATTERNS_MAX: usize = 32;
 /// Longest pattern of components of a key, characters: longer than any name that one person types. A longer one is refused.
 pub const REACH_PATTERN_MAX_CHARS: usize = 128;
 
+/// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the eighth that may try again
+/// soonest.
+pub const LOGIN_FAILURES_MAX: usize = 1_024;
+
+/// Addresses (likewise) or persons whose requests are counted, in each of three tables: addresses without a credential, addresses let in
+/// without one, and persons whom the identity provider vouches for. One more forgets the buckets that are full, or the eighth that is
+/// fullest.
+pub const RATED_MAX: usize = 4_096;
+
+/// Most requests a minute that can be configured as a rate: more than the box answers.
+pub const RATE_PER_MINUTE_MAX: u32 = 1_000_000;
+
+/// Most requests at once that can be configured as a burst.
+pub const RATE_BURST_MAX: u32 = 10_000;
+
 /// Networks of one key. More are refused when it is made.
 pub const KEY_NETWORKS_MAX: usize = 16;
 
@@ -586,6 +601,3 @@ pub const TICKETS_MAX: usize = 256;
 
 /// Of these, tickets made with one key. One more is refused as busy.
 pub const TICKETS_PER_CREDENTIAL_MAX: usize = 16;
-
-/// Addresses (one IPv4 address, or one IPv6 /64) whose failed logins are remembered. One more forgets the one seen longest ago.
-pub const LOGIN_FAILURES_MAX: usize = 1_024;

@@ -10,11 +10,11 @@ use crate::base::clock::UnixMillis;
 use crate::base::file;
 use crate::base::secret::Secret;
 use crate::config::{
-    Config, JwksPlace, KEYS_CREDENTIAL, KEYS_VARIABLE, Problems, TOKEN_SECRET_VARIABLE,
+    Config, JwksPlace, KEYS_CREDENTIAL, KEYS_VARIABLE, Problems, RateConfig, TOKEN_SECRET_VARIABLE,
 };
 use crate::guard::keyfile::{KeyFile, KeyRecord, NewKey};
 use crate::guard::token::{KeySetSource, Provider, ProviderRules, SecretFile, TokenTimes, Tokens};
-use crate::guard::{HighTime, Network, Open, Role, given};
+use crate::guard::{Guard, HighTime, Network, Open, RateRules, Role, given};
 use crate::link::Dial;
 use crate::service::qsys;
 
@@ -50,6 +50,19 @@ pub(super) fn tokens(config: &Config) -> Tokens {
         );
     }
     tokens
+}
+
+/// The guard with the rates of a configuration.
+pub(super) fn limited(guard: Guard, rate: &RateConfig) -> Guard {
+    if !rate.enabled {
+        tracing::warn!("rate.enabled is false: clients may ask as often as they like");
+        return guard;
+    }
+    guard.with_rates(RateRules {
+        roles: rate.roles,
+        strangers: rate.strangers,
+        all: rate.all,
+    })
 }
 
 /// The identity provider of a configuration.
@@ -315,4 +328,20 @@ pub fn revoke(data: &Path, name: &str) -> anyhow::Result<String> {
     Ok(format!(
         "The key of \"{name}\" is revoked. A running service refuses it within seconds."
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_rates_are_those_of_the_roles() {
+        let file = "[[core]]\naddress = \"core.local\"\n";
+        let rate = Config::load(file, &std::collections::BTreeMap::new())
+            .unwrap()
+            .rate;
+        let rules = RateRules::default();
+        assert_eq!(rate.roles, rules.roles);
+        assert_eq!((rate.strangers, rate.all), (rules.strangers, rules.all));
+    }
 }

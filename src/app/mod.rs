@@ -255,7 +255,7 @@ impl Running {
             guard = guard.with_provider(Arc::clone(&provider));
             parts.http.spawn(provider.keep(parts.stop_http.clone()));
         }
-        let guard = Arc::new(guard);
+        let guard = Arc::new(keys::limited(guard, &config.rate));
         let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());

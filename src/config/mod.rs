@@ -3,10 +3,13 @@
 //! `default.toml` is both the documentation and the defaults: it is laid under the file key by key, so that no default stands in
 //! the code. Secrets are not here but in files that this names.
 
+mod older;
 mod problems;
 mod provider;
 mod record;
 mod sections;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,6 +22,7 @@ use problems::unknown_key;
 pub use problems::{Problem, Problems};
 pub use record::{AuditConfig, LogConfig, LogFormat, SyslogTarget};
 
+use crate::base::rate::Rate;
 use crate::base::secret::Secret;
 use crate::model::name::ControlName;
 
@@ -64,6 +68,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
+    /// How often clients may ask.
+    pub rate: RateConfig,
     /// The site's identity provider, if there is one.
     pub identity_provider: Option<ProviderConfig>,
     /// The Q-SYS systems, at least one.
@@ -128,6 +134,19 @@ pub struct TokensConfig {
     pub chain: Duration,
     /// A secret in place of the box's own, from the environment alone.
     pub secret: Option<Secret>,
+}
+
+/// Section `[rate]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateConfig {
+    /// Whether anything is limited.
+    pub enabled: bool,
+    /// Rates of keys by role: guest, viewer, operator, engineer, admin.
+    pub roles: [Rate; 5],
+    /// Rate of an address for requests without a credential.
+    pub strangers: Rate,
+    /// Rate of all keys together.
+    pub all: Option<Rate>,
 }
 
 /// Section `[identity-provider]`.
@@ -282,7 +301,7 @@ impl Config {
     pub fn read(file: &str, environment: &BTreeMap<String, String>) -> (Self, Problems) {
         let mut problems = Problems::default();
         let defaults: Table = DEFAULT_TOML.parse().unwrap_or_default();
-        let file: Table = file.parse().unwrap_or_else(|fault: toml::de::Error| {
+        let mut file: Table = file.parse().unwrap_or_else(|fault: toml::de::Error| {
             problems.note(
                 "(file)",
                 format!("this is not TOML: {}", fault.to_string().trim_end()),
@@ -290,7 +309,9 @@ impl Config {
             Table::new()
         });
         let is_toml = problems.is_empty();
+        older::rename_tiers(&mut file, &mut problems);
         let mut merged = laid_over(&defaults, file, &mut problems);
+        older::apply_environment(&mut merged, environment, &mut problems);
         apply_environment(&mut merged, &defaults, environment, &mut problems);
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
@@ -429,194 +450,4 @@ fn environment_value(present: Option<&Value>, text: &str) -> Value {
         .ok()
         .and_then(|mut table| table.remove("value"))
         .unwrap_or_else(|| Value::String(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SMALLEST: &str = "[[core]]\naddress = \"192.168.5.10\"\n";
-
-    fn load(file: &str) -> Result<Config, Problems> {
-        Config::load(file, &BTreeMap::new())
-    }
-
-    fn faults(file: &str) -> Vec<(String, String)> {
-        let problems = load(file).unwrap_err();
-        problems
-            .as_slice()
-            .iter()
-            .map(|problem| (problem.key.clone(), problem.message.clone()))
-            .collect()
-    }
-
-    #[test]
-    fn a_file_with_only_an_address_has_the_documented_defaults() {
-        let config = load(SMALLEST).unwrap();
-        assert_eq!(config.listen.address, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!(config.cores[0].trust, Trust::FirstUse);
-        assert_eq!(
-            config.breaker,
-            BreakerConfig {
-                failures: 5,
-                successes: 3,
-                open_max: Duration::from_mins(1)
-            }
-        );
-        assert!(!config.safety.writes);
-    }
-
-    #[test]
-    fn the_printed_defaults_lack_nothing_but_the_address() {
-        assert_eq!(
-            faults(DEFAULT_TOML),
-            [(
-                "core[0].address".into(),
-                "write the Core's host name or address, such as \"192.168.5.10\"".into()
-            )]
-        );
-    }
-
-    #[test]
-    fn every_fault_of_a_file_is_reported_at_once_with_its_key() {
-        let file = r#"
-            [listen]
-            adress = "0.0.0.0:8080"
-            connections-max = 3
-            [[core]]
-            address = "wss://core/qrc"
-            transport = "udp"
-            user = "tech"
-            named-controls = ["", 5]
-            [safety]
-            writes = "yes"
-            [[safety.ceiling]]
-            pattern = "Zone*/gain"
-            maximum = 3
-            [sefety]
-            writes = true
-        "#;
-        let found = faults(file);
-        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
-        for key in [
-            "listen.adress",
-            "sefety",
-            "listen.connections-max",
-            "core[0].address",
-            "core[0].transport",
-            "core[0].pin-file",
-            "core[0].named-controls[0]",
-            "core[0].named-controls[1]",
-            "safety.writes",
-            "safety.ceiling[0].maximum",
-            "safety.ceiling[0].max",
-        ] {
-            assert!(keys.contains(&key), "{key} is missing in {keys:?}");
-        }
-        assert!(
-            found[0].1.contains("did you mean `address`?"),
-            "{}",
-            found[0].1
-        );
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file_and_unknown_names_are_refused() {
-        let environment = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect()
-        };
-        let good = environment(&[
-            ("RACKHAND_SAFETY_WRITES", "true"),
-            ("RACKHAND_LISTEN_TLS_ADDRESS", "127.0.0.1:9443"),
-            ("RACKHAND_CORE_ADDRESS", "core.local"),
-            ("PATH", "/bin"),
-        ]);
-        let config = Config::load(SMALLEST, &good).unwrap();
-        assert!(config.safety.writes);
-        assert_eq!(
-            config.listen.tls.unwrap().address,
-            "127.0.0.1:9443".parse().unwrap()
-        );
-        assert_eq!(config.cores[0].address, "core.local");
-        let bad = environment(&[
-            ("RACKHAND_SAFETY_WRITE", "true"),
-            ("RACKHAND_LINK_POLL_MILLIS", "often"),
-        ]);
-        let problems = Config::load(SMALLEST, &bad).unwrap_err();
-        assert!(
-            problems.to_string().contains("RACKHAND_SAFETY_WRITES"),
-            "{problems}"
-        );
-        assert!(
-            problems
-                .to_string()
-                .contains("\"often\" is not a whole number"),
-            "{problems}"
-        );
-    }
-
-    #[test]
-    fn the_lan_is_served_without_tls_only_where_somebody_wrote_so() {
-        let listen = |lines: &str| format!("{SMALLEST}[listen]\n{lines}\n");
-        for address in ["0.0.0.0:8080", "[::]:8080", "192.168.5.20:8080"] {
-            let file = listen(&format!("address = \"{address}\""));
-            let [(key, message)] = &faults(&file)[..] else {
-                panic!("{address}: {:?}", faults(&file));
-            };
-            assert_eq!(key, "listen.address");
-            assert!(message.contains("plain = \"lan\""), "{message}");
-            load(&format!("{file}plain = \"lan\"\n")).unwrap();
-        }
-        load(&listen("address = \"[::1]:8080\"")).unwrap();
-        let found = faults(&listen(
-            "plain = \"everywhere\"\nnames = [\"a b\"]\nallowed-hosts = []",
-        ));
-        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys,
-            ["listen.allowed-hosts", "listen.plain", "listen.names[0]"]
-        );
-        assert!(found[0].1.contains("called `names` now"), "{}", found[0].1);
-    }
-
-    #[test]
-    fn tls_is_on_unless_its_address_is_empty_and_wants_both_files_or_none() {
-        let tls = |lines: &str| format!("{SMALLEST}[listen.tls]\n{lines}\n");
-        let config = load(SMALLEST).unwrap().listen.tls.unwrap();
-        assert_eq!(config.address, "0.0.0.0:8443".parse().unwrap());
-        assert_eq!(config.files, None);
-        assert_eq!(load(&tls("address = \"\"")).unwrap().listen.tls, None);
-        let files = load(&tls("certificate-file = \"a\"\nkey-file = \"b\"")).unwrap();
-        assert_eq!(
-            files.listen.tls.unwrap().files,
-            Some(("a".into(), "b".into()))
-        );
-        let found = faults(&tls(
-            "certificate-file = \"a\"\naddress = \"8443\"\ncolour = 1",
-        ));
-        let keys: Vec<_> = found.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys,
-            [
-                "listen.tls.colour",
-                "listen.tls.address",
-                "listen.tls.key-file"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_file_that_is_not_toml_says_where() {
-        let found = faults("[listen\naddress=1");
-        assert!(found[0].1.contains("line 1"), "{}", found[0].1);
-    }
-
-    #[test]
-    fn two_cores_need_two_names() {
-        let file = "[[core]]\naddress = \"a\"\n[[core]]\naddress = \"b\"\n";
-        assert_eq!(faults(file)[0].0, "core[1].name");
-    }
 }

@@ -12,13 +12,15 @@ use super::provider;
 use super::{
     AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
     Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
-    LogFormat, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig, TokensConfig, Transport,
-    Trust,
+    LogFormat, RateConfig, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig,
+    TokensConfig, Transport, Trust,
 };
+use crate::base::rate::Rate;
 use crate::base::secret::Secret;
 use crate::limits::{
     ANONYMOUS_TOOLS_MAX, CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX,
-    TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
+    RATE_BURST_MAX, RATE_PER_MINUTE_MAX, TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS,
+    TOKEN_SECRET_MIN_BYTES,
 };
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
@@ -32,8 +34,10 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
+    let rate = section("rate");
     let provider = section("identity-provider");
     Config {
+        rate: read_rate(Section::new("rate", rate, problems)),
         access: read_access(Section::new("access", access, problems)),
         identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
@@ -142,6 +146,49 @@ impl Section<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+}
+
+fn read_rate(mut section: Section<'_>) -> RateConfig {
+    let number = |section: &mut Section<'_>, key: &str, least: u32, most: u32| {
+        let number = section.whole(key, least.into()..=most.into());
+        u32::try_from(number).unwrap_or(most)
+    };
+    let mut rate = |who: &str, least| Rate {
+        per_minute: number(
+            &mut section,
+            &format!("{who}per-minute"),
+            least,
+            RATE_PER_MINUTE_MAX,
+        ),
+        burst: number(&mut section, &format!("{who}burst"), least, RATE_BURST_MAX),
+    };
+    // Zero is none for these two.
+    let (every, all) = (rate("", 0), rate("all-", 0));
+    let strangers = rate("stranger-", 1);
+    let roles = ["guest-", "viewer-", "operator-", "engineer-", "admin-"].map(|who| {
+        let own = rate(who, 1);
+        let chosen = Rate {
+            per_minute: Some(every.per_minute)
+                .filter(|number| *number > 0)
+                .unwrap_or(own.per_minute),
+            burst: Some(every.burst)
+                .filter(|number| *number > 0)
+                .unwrap_or(own.burst),
+        };
+        match who {
+            "guest-" => Rate {
+                per_minute: chosen.per_minute.min(own.per_minute),
+                burst: chosen.burst.min(own.burst),
+            },
+            _ => chosen,
+        }
+    });
+    RateConfig {
+        enabled: section.flag("enabled"),
+        roles,
+        strangers,
+        all: (all.per_minute > 0).then(|| Rate::new(all.per_minute, all.burst)),
     }
 }
 

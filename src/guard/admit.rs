@@ -18,6 +18,7 @@ use super::hightime::HighTime;
 use super::key::{self, Form};
 use super::keyfile::{self, KeyFile, KeyFileError, KeyRecord, NewKey, Stamp};
 use super::open::Open;
+use super::rate::Rates;
 use super::refusal::Refusal;
 use super::table::{Changes, Table};
 use super::throttle::Throttle;
@@ -64,6 +65,8 @@ pub struct Guard {
     pub(super) file: Option<(KeyFile, Mutex<Stamp>)>,
     throttle: Mutex<Throttle>,
     bearers: Bearers,
+    /// Nothing is counted without.
+    pub(super) rates: Option<Arc<Rates>>,
     tickets: Tickets,
     /// Who comes in without a credential.
     open: Open,
@@ -108,6 +111,7 @@ impl Guard {
             file,
             throttle: Mutex::new(Throttle::default()),
             bearers: Bearers::default(),
+            rates: None,
             tickets: Tickets::default(),
             open: Open::default(),
             time: HighTime::default(),
@@ -174,7 +178,7 @@ impl Guard {
         let table = Arc::clone(&self.table.read());
         let has_nothing = table.is_empty() && self.provider().is_none();
         match door.shown()? {
-            Shown::Nothing => self.open.admit(door).ok_or(if has_nothing {
+            Shown::Nothing => self.admit_open(door).ok_or(if has_nothing {
                 Refusal::NoKeys
             } else {
                 Refusal::Missing
@@ -214,6 +218,14 @@ impl Guard {
             None => Refusal::Unknown,
         };
         self.fails(peer, refusal)
+    }
+
+    fn admit_open(&self, door: &Door<'_>) -> Option<Caller> {
+        let caller = self.open.admit(door)?;
+        Some(Caller {
+            purse: self.purse_of_open(&caller),
+            ..caller
+        })
     }
 
     /// A ticket has the rights of its key, as long as that has them.
@@ -278,7 +290,11 @@ impl Guard {
         let Some((file, _)) = &self.file else {
             return Ok(false);
         };
-        let table = Arc::new(Table::of(&self.given, file.list()?));
+        let mut table = Table::of(&self.given, file.list()?);
+        if let Some(rates) = &self.rates {
+            table.fund(&self.table.read(), rates);
+        }
+        let table = Arc::new(table);
         let Changes {
             added,
             changed,
@@ -327,7 +343,6 @@ impl Guard {
                     holder.has_the_rights_of(caller) && holder.is_in_force(self.time.now())
                 })
             }
-            CredentialId::Outside(token) => self.is_outside_in_force(token),
             // What opened them stands in the configuration, for as long as the process.
             CredentialId::Loopback | CredentialId::Anonymous => true,
             CredentialId::Local => false,

@@ -9,8 +9,10 @@ pub mod keyfile;
 mod manage;
 mod network;
 mod open;
+mod rate;
 mod reach;
 mod refusal;
+mod spend;
 mod table;
 mod throttle;
 mod ticket;
@@ -29,6 +31,7 @@ pub use keyfile::{KeyFile, KeyFileError, KeyRecord, NewKey};
 pub use manage::{Granted, KeyEntry, ManageFault};
 pub use network::Network;
 pub use open::Open;
+pub use rate::{Allowance, Exceeded, Purse, RateRules, Whose};
 pub use reach::Reach;
 pub use refusal::Refusal;
 pub use ticket::{TICKET_LIFE, TicketFault};
@@ -133,19 +136,6 @@ impl Role {
         }
     }
 
-    /// How many requests come with it.
-    #[must_use]
-    pub const fn rate(self) -> Rate {
-        let (per_minute, burst) = match self {
-            Self::Guest => (10, 10),
-            Self::Viewer => (300, 60),
-            Self::Operator => (600, 60),
-            Self::Engineer => (1_000, 100),
-            Self::Admin => (10_000, 200),
-        };
-        Rate { per_minute, burst }
-    }
-
     /// The scopes that come with it.
     #[must_use]
     pub fn scopes(self) -> Scopes {
@@ -158,15 +148,6 @@ impl Role {
             Self::Admin => Scopes::of(&[Read, Diagnose, Operate, Engineer, Admin, Gateway]),
         }
     }
-}
-
-/// How many requests a caller may make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    /// Requests in a minute, in the long run.
-    pub per_minute: u32,
-    /// Requests at once, after some quiet.
-    pub burst: u32,
 }
 
 impl std::str::FromStr for Role {
@@ -204,6 +185,8 @@ pub struct Caller {
     pub credential: CredentialId,
     /// Where they are, if they came over a network.
     pub address: Option<IpAddr>,
+    /// What they spend from with each request.
+    pub purse: Purse,
 }
 
 impl Caller {
@@ -218,6 +201,7 @@ impl Caller {
             tools: None,
             credential: CredentialId::Local,
             address: None,
+            purse: Purse::default(),
         }
     }
 
@@ -369,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tiers_of_older_servers_are_roles() {
+    fn tiers_of_older_servers_are_roles_wherever_a_role_is_read() {
         for (tier, role) in [
             ("guest", Role::Guest),
             ("user", Role::Operator),
@@ -377,6 +361,8 @@ mod tests {
             ("admin", Role::Admin),
         ] {
             assert_eq!(tier.parse(), Ok(role));
+            let read: Role = serde_json::from_value(tier.into()).unwrap();
+            assert_eq!(read, role);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::door::Door;
-use super::{Caller, CredentialId, Reach, Role, Scopes};
+use super::{Caller, CredentialId, Purse, Reach, Role, Scopes};
 
 /// Name of callers that no credential let in.
 const ANONYMOUS: &str = "(anonymous)";
@@ -42,6 +42,7 @@ impl Open {
             tools: Some(Arc::clone(&self.tools)),
             credential: CredentialId::Anonymous,
             address: Some(door.peer.to_canonical()),
+            purse: Purse::default(),
         })
     }
 }

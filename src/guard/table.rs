@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use super::key::{self, KeyHash};
 use super::keyfile::KeyRecord;
 use super::network::Network;
+use super::rate::{Purse, Rates};
 use super::{Caller, CredentialId, KeyId, Reach, Scopes};
 use crate::base::clock::UnixMillis;
 
@@ -40,6 +41,7 @@ impl Holder {
                 tools: None,
                 credential: CredentialId::Key(KeyId::of(&record.sha256)),
                 address: None,
+                purse: Purse::default(),
             },
             expires: record.expires,
             networks: record.networks.into(),
@@ -65,6 +67,7 @@ impl Holder {
             credential,
             tools,
             address,
+            purse: _,
         } = caller;
         let own = &self.caller;
         own.credential == *credential
@@ -101,6 +104,19 @@ impl Table {
             }
         }
         Self(all)
+    }
+
+    /// Gives each key its bucket: the one that it had before, at the rate of its role, or a full one.
+    pub(super) fn fund(&mut self, before: &Self, rates: &Arc<Rates>) {
+        for (hash, holder) in &mut self.0 {
+            let caller = &mut holder.caller;
+            if let Some(known) = before.0.get(hash) {
+                caller.purse = known.caller.purse.clone();
+                caller.purse.set_role(caller.role);
+            } else {
+                caller.purse = Purse::of_key(rates, caller.role);
+            }
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -24,6 +24,11 @@ struct Failures {
 }
 
 impl Failures {
+    /// When the address may try again.
+    fn end(&self) -> Instant {
+        self.last + self.rest()
+    }
+
     /// The rest doubles from 1 s with every failure past the free ones.
     fn rest(&self) -> Duration {
         match self.count.checked_sub(FREE_FAILURES) {
@@ -45,7 +50,8 @@ impl Throttle {
     /// How long the address has to rest still; `None` if it may try.
     pub(super) fn rest(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let failures = self.table.get(&network(address))?;
-        (failures.last + failures.rest())
+        failures
+            .end()
             .checked_duration_since(now)
             .filter(|rest| !rest.is_zero())
     }
@@ -67,21 +73,25 @@ impl Throttle {
         entry.last = now;
     }
 
+    /// Forgets what is old, or else the eighth that may try again soonest: a flood of addresses with one failure each pushes its own
+    /// out, and never an address that has to rest. An eighth at once, since looking for them takes as long for one.
     fn make_room(&mut self, now: Instant) {
         self.table
             .retain(|_, failures| now.duration_since(failures.last) < FORGET_AFTER);
         if self.table.len() < LOGIN_FAILURES_MAX {
             return;
         }
-        let oldest = self.table.iter().min_by_key(|(_, failures)| failures.last);
-        if let Some(address) = oldest.map(|(address, _)| *address) {
-            self.table.remove(&address);
+        let mut ends: Vec<Instant> = self.table.values().map(Failures::end).collect();
+        let eighth = ends.len() / 8;
+        if eighth < ends.len() {
+            let (_, soonest, _) = ends.select_nth_unstable(eighth);
+            self.table.retain(|_, failures| failures.end() > *soonest);
         }
     }
 }
 
 /// One IPv4 address, or the /64 that one IPv6 host can wander through at will.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & (u128::MAX << 64)).into()),
@@ -118,7 +128,21 @@ mod tests {
             let now = start + Duration::from_millis(u64::from(number));
             throttle.failed(IpAddr::V4(Ipv4Addr::from_bits(number)), now);
         }
-        assert_eq!(throttle.table.len(), LOGIN_FAILURES_MAX);
+        assert!(throttle.table.len() <= LOGIN_FAILURES_MAX);
+    }
+
+    #[test]
+    fn a_flood_of_addresses_does_not_let_one_that_rests_off() {
+        let mut throttle = Throttle::default();
+        let now = Instant::now();
+        let guesser = IpAddr::from([192, 168, 1, 9]);
+        for _ in 0..10 {
+            throttle.failed(guesser, now);
+        }
+        for number in 0..5_000_u32 {
+            throttle.failed(IpAddr::V4(Ipv4Addr::from_bits(number)), now);
+        }
+        assert_eq!(throttle.rest(guesser, now), Some(Duration::from_secs(32)));
     }
 
     #[test]

@@ -43,7 +43,7 @@ enum Ended {
     Over(hyper::Result<()>),
     /// Its place was given to another.
     Left,
-    Taken(Taken),
+    Taken(Box<Taken>),
 }
 
 /// Serves a connection. Its seat is given back when it goes over into a stream, which has a place of its own.
@@ -111,7 +111,7 @@ pub(super) async fn converse<S>(
             if is_flushed.is_true()
                 && let Some(taken) = taken.lock().take()
             {
-                return Poll::Ready(Ended::Taken(taken));
+                return Poll::Ready(Ended::Taken(Box::new(taken)));
             }
             Poll::Pending
         })
@@ -123,7 +123,7 @@ pub(super) async fn converse<S>(
         Ended::Taken(taken) => {
             let (socket, read) = apart(*connection);
             drop(seat);
-            if let Err(error) = lasting::carry(&front, socket, read, taken, &stop).await {
+            if let Err(error) = lasting::carry(&front, socket, read, *taken, &stop).await {
                 tracing::debug!(%peer, %error, "a stream broke");
             }
         }

@@ -12,7 +12,7 @@ use super::body::{Body, BodyFault, BodyLimits, Held};
 use super::lasting::{Lasting, Pass};
 use super::reply::{self, Refused};
 use super::route::Route;
-use super::{messages, websocket};
+use super::{messages, rate, websocket};
 use crate::base::trace::Trace;
 use crate::guard::Caller;
 use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
@@ -213,7 +213,10 @@ pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<
     if let Some(scope) = reply.needed_scope {
         reply::set_needed_scope(headers, scope);
     }
-    if matches!(reply.status, 429 | 503) {
+    if let Some(exceeded) = &reply.exceeded {
+        reply::set_retry_after(headers, exceeded.retry_after);
+        rate::tell_refused(headers, exceeded);
+    } else if matches!(reply.status, 429 | 503) {
         reply::set_retry_after(headers, Duration::from_secs(1));
     }
     response

@@ -12,6 +12,7 @@ mod multiplexed;
 mod open;
 mod openapi;
 mod origin;
+mod rate;
 mod reply;
 mod resource;
 mod route;
@@ -33,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue};
+use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Version};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -55,7 +56,7 @@ use self::visit::Visit;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::token::TokenFault;
-use crate::guard::{Caller, CredentialId, Door, Guard, Refusal, Scope};
+use crate::guard::{Allowance, Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -379,7 +380,13 @@ impl Front {
         peer: IpAddr,
         visit: &mut Visit,
     ) -> Response<Body> {
-        let mut response = self.decide(route, request, peer, visit).await;
+        let mut paid = None;
+        let mut response = self.decide(route, request, peer, visit, &mut paid).await;
+        if let Some(allowance) = paid
+            && !response.headers().contains_key(RETRY_AFTER)
+        {
+            rate::tell(response.headers_mut(), &allowance);
+        }
         if let Some(metadata) = &self.metadata {
             metadata.hint_at(response.headers_mut());
         }
@@ -392,6 +399,7 @@ impl Front {
         request: Request<Incoming>,
         peer: IpAddr,
         visit: &mut Visit,
+        paid: &mut Option<Allowance>,
     ) -> Response<Body> {
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
@@ -413,8 +421,19 @@ impl Front {
             peer,
         };
         let caller = match needs_key.map(|scope| (scope, self.guard.admit_at(&door))) {
-            None => None,
+            // A probe that is refused has its process restarted, and the answer costs no more than the refusal.
+            None if route == Route::Live => None,
+            None => {
+                if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
+                    return rate::refuse(route, endpoint::version(headers), &exceeded);
+                }
+                None
+            }
             Some((_, Err(refusal))) => {
+                if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
+                    visit.refused(self, None, "TOO_OFTEN");
+                    return rate::refuse(route, endpoint::version(headers), &exceeded);
+                }
                 let refused = turn_away(route, headers, &refusal);
                 let may_ping = matches!(refusal, Refusal::Missing | Refusal::NoKeys)
                     && self.guard.answers_ping();
@@ -430,6 +449,13 @@ impl Front {
             }
             Some((scope, Ok(caller))) => {
                 visit.admitted(self, &caller);
+                *paid = match self.guard.spend(&caller, 1) {
+                    Ok(paid) => paid,
+                    Err(exceeded) => {
+                        visit.refused(self, None, "TOO_OFTEN");
+                        return rate::refuse(route, endpoint::version(headers), &exceeded);
+                    }
+                };
                 if let Some(scope) = scope.filter(|scope| !caller.scopes.has(*scope)) {
                     visit.refused(self, Some(scope.as_str()), "FORBIDDEN");
                     return lacks_scope(route, headers, scope);

@@ -200,7 +200,9 @@ pub(super) fn allow_origin(response: &mut Response<Body>, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("mcp-session-id, www-authenticate, x-request-id, traceparent"),
+        HeaderValue::from_static(
+            "mcp-session-id, www-authenticate, x-request-id, traceparent, retry-after, ratelimit, ratelimit-policy",
+        ),
     );
     headers.append(VARY, HeaderValue::from_static("origin"));
 }

@@ -233,7 +233,7 @@ where
                 };
                 match (message, &way_in) {
                     (Message::Text(text), Some(connection))
-                        if connection.take(text.as_bytes()).is_err() =>
+                        if connection.take_paid(text.as_bytes()).is_err() =>
                     {
                         return Ok(End::Done(CloseCode::Policy, "Answers wait to be read."));
                     }

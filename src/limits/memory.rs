@@ -6,11 +6,12 @@ use super::{
     AUDIT_FORWARD_QUEUE, AUDIT_LOGINS_KEPT, AUDIT_LOOKS_KEPT, AUDIT_WAITING_MAX, BODIES_MAX_BYTES,
     CONNECTION_BUFFER_BYTES, CONNECTIONS_MAX, CONTROLS_MAX, CORE_FRAME_MAX_BYTES, HANDSHAKES_MAX,
     HTTP2_ANSWERS_MAX_BYTES, HTTP2_CONNECTIONS_MAX, HTTP2_STREAMS_MAX, HTTP2_WINDOW_BYTES,
-    INEXACT_NAMES_MAX, KEPT_BYTES_MAX, LINES_BYTES_MAX, NAME_MAX_BYTES, PROVIDER_KEYS_MAX_BYTES,
-    REQUESTS_MAX, SESSIONS_MAX, SIDE_BYTES_MAX, STATES_REMEMBERED_MAX, STREAMS_MAX,
-    STREAMS_PER_CALLER_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, TASKS_BYTES_MAX, TASKS_MAX,
-    TEXT_MAX_BYTES, TICKETS_MAX, WATCHED_CONTROLS_MAX, WATCHES_FAST_MAX, WEBSOCKET_BUFFER_BYTES,
-    WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKETS_MAX,
+    INEXACT_NAMES_MAX, KEPT_BYTES_MAX, LINES_BYTES_MAX, LOGIN_FAILURES_MAX, NAME_MAX_BYTES,
+    PROVIDER_KEYS_MAX_BYTES, RATED_MAX, REQUESTS_MAX, SESSIONS_MAX, SIDE_BYTES_MAX,
+    STATES_REMEMBERED_MAX, STREAMS_MAX, STREAMS_PER_CALLER_MAX, SUBSCRIPTION_BYTES_MAX,
+    SUBSCRIPTIONS_MAX, TASKS_BYTES_MAX, TASKS_MAX, TEXT_MAX_BYTES, TICKETS_MAX,
+    WATCHED_CONTROLS_MAX, WATCHES_FAST_MAX, WEBSOCKET_BUFFER_BYTES, WEBSOCKET_MESSAGE_MAX_BYTES,
+    WEBSOCKETS_MAX,
 };
 
 /// Memory of one line of the audit trail with its arguments, bytes.
@@ -61,6 +62,10 @@ const STATE_BYTES: usize = 32;
 /// Memory for the ends of bearer tokens that were let in, bytes: a step of ten seconds each, over the longest life of a token.
 const TOKEN_ENDS_BYTES: usize = 128 << 10;
 
+/// Memory of one address or person whose requests or failed logins are counted, bytes, in a table that is a quarter full, as one in
+/// which much comes and goes can be.
+const RATED_BYTES: usize = 164;
+
 /// Memory of one ticket, bytes: its hash, its end, and whom it lets in.
 const TICKET_BYTES: usize = 256;
 
@@ -102,6 +107,7 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
     + TOKEN_ENDS_BYTES
     + 2 * PROVIDER_KEYS_MAX_BYTES
+    + (3 * RATED_MAX + LOGIN_FAILURES_MAX) * RATED_BYTES
     + TICKETS_MAX * TICKET_BYTES;
 
 /// Memory that the process may take in the worst case with one system, bytes: what the service unit grants. Usual operation takes a tenth.

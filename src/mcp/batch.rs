@@ -29,13 +29,13 @@ pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Repl
         Some(_) => Some(server.session(&routing, post.caller)?.1),
         None => None,
     };
-    let peer = admit(peer, count)?;
+    let peer = admit(peer, count, post.caller)?;
     let trail = Trail::of(&server.traces, post.trace, &Meta::default());
     server.attend(post, Work::Batch(peer, trail)).await
 }
 
-/// Whether the session takes an array of this length.
-fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
+/// Whether the session takes an array of this length. Each message counts; the first was paid for with the body.
+fn admit(peer: Option<Arc<Peer>>, count: usize, caller: &Caller) -> Result<Arc<Peer>, Fault> {
     let Some(peer) = peer.filter(|peer| peer.revision().has_batches()) else {
         return Err(invalid(
             "An array of messages is not taken in this revision; send one message per request.",
@@ -43,7 +43,12 @@ fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
     };
     match count {
         0 => Err(invalid("The array of messages is empty.")),
-        1..=BATCH_MAX => Ok(peer),
+        1..=BATCH_MAX => {
+            let more = u32::try_from(count - 1).unwrap_or(u32::MAX);
+            let paid = caller.purse.spend(more);
+            paid.map_err(|exceeded| Fault::too_often(&exceeded, false))?;
+            Ok(peer)
+        }
         _ => Err(invalid(
             "The array has too many messages: at most 32 are taken.",
         )),
@@ -51,9 +56,14 @@ fn admit(peer: Option<Arc<Peer>>, count: usize) -> Result<Arc<Peer>, Fault> {
 }
 
 /// An array on a connection that has a session or none.
-pub(super) fn work(body: &[u8], peer: Option<Arc<Peer>>, trail: Trail) -> Result<Work, Fault> {
+pub(super) fn work(
+    body: &[u8],
+    peer: Option<Arc<Peer>>,
+    trail: Trail,
+    caller: &Caller,
+) -> Result<Work, Fault> {
     let count = split(body)?.len();
-    admit(peer, count).map(|peer| Work::Batch(peer, trail))
+    admit(peer, count, caller).map(|peer| Work::Batch(peer, trail))
 }
 
 fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {

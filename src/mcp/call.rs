@@ -41,6 +41,11 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
             request.revision.is_modern(),
         ));
     }
+    // The request itself is paid for.
+    if let Some(more @ 1..) = registered.weight().checked_sub(1) {
+        let paid = request.caller.purse.spend(more);
+        paid.map_err(|exceeded| Fault::too_often(&exceeded, request.revision.is_modern()))?;
+    }
     let arguments = arguments(params.arguments)?;
     let ended = match registered.check(&arguments) {
         Ok(()) => converse(server, request, registered, arguments).await?,

@@ -122,7 +122,7 @@ impl Connection {
         if batch::is_batch(message) {
             let session = self.0.session.lock().clone();
             let trail = Trail::of(&self.0.server.traces, trace, &Meta::default());
-            return match batch::work(message, session, trail)
+            return match batch::work(message, session, trail, &self.0.caller)
                 .and_then(|work| self.begin(message, work))
             {
                 Ok(()) => Ok(()),
@@ -143,6 +143,25 @@ impl Connection {
                 Err(fault) => self.refuse(&fault, Some(id)),
             },
         }
+    }
+
+    /// The same for a transport on which each message is paid for when it comes.
+    ///
+    /// # Errors
+    /// The client does not read its answers.
+    pub fn take_paid(&self, message: &[u8]) -> Result<(), Overrun> {
+        let Err(exceeded) = self.0.caller.purse.spend(1) else {
+            return self.take(message);
+        };
+        let parsed = Message::parse(message).ok();
+        let is_modern = parsed
+            .as_ref()
+            .is_some_and(|message| ladder::era(message, Field::Absent) == Era::Modern);
+        let id = match parsed.map(|message| message.kind) {
+            Some(Kind::Request(id)) => Some(id),
+            Some(Kind::Notification | Kind::Response) | None => None,
+        };
+        self.refuse(&Fault::too_often(&exceeded, is_modern), id)
     }
 
     /// Answers a message that the transport could not take, in these words.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::revision::Revision;
 use super::schema::Malformed;
-use crate::guard::Scope;
+use crate::guard::{Exceeded, Scope};
 use crate::limits::CALL_TIMEOUT_SECS;
 use crate::service::{FaultCode, ToolFault};
 
@@ -90,6 +90,8 @@ pub(super) struct Fault {
     pub(super) data: Value,
     /// The scope that the caller lacks.
     pub(super) needed_scope: Option<Scope>,
+    /// Why the caller has to wait.
+    pub(super) exceeded: Option<Box<Exceeded>>,
 }
 
 impl Fault {
@@ -101,6 +103,7 @@ impl Fault {
             message: message.into(),
             data: Value::Null,
             needed_scope: None,
+            exceeded: None,
         }
     }
 
@@ -221,6 +224,15 @@ impl Fault {
         Self::new(Code::of_refusal(status, version), message)
             .with_status(status)
             .with_data(json!({"retryAfterMs": 1000}))
+    }
+
+    /// The caller asks more often than they may.
+    pub(super) fn too_often(exceeded: &Exceeded, is_modern: bool) -> Self {
+        let busy = Self::busy(429, &exceeded.to_string(), is_modern);
+        Self {
+            exceeded: Some(Box::new(*exceeded)),
+            ..busy.with_data(json!({"retryAfterMs": exceeded.retry_after_ms()}))
+        }
     }
 
     /// The error alone, to stand in another message.

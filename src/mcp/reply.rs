@@ -5,7 +5,7 @@ use super::ladder::Routing;
 use super::session::SessionId;
 use super::stream::EventStream;
 use crate::base::trace::Trace;
-use crate::guard::{Caller, Scope};
+use crate::guard::{Caller, Exceeded, Scope};
 
 /// A body that was posted, and what came with it.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Reply {
     pub session: Option<SessionId>,
     /// The scope that the caller lacks, with status 403.
     pub needed_scope: Option<Scope>,
+    /// Why the caller has to wait, with status 429.
+    pub exceeded: Option<Box<Exceeded>>,
 }
 
 /// The body of a reply.
@@ -53,6 +55,7 @@ impl Reply {
             body: ReplyBody::Empty,
             session: None,
             needed_scope: None,
+            exceeded: None,
         }
     }
 
@@ -62,6 +65,7 @@ impl Reply {
             body: ReplyBody::Json(body),
             session: None,
             needed_scope: None,
+            exceeded: None,
         }
     }
 
@@ -71,6 +75,7 @@ impl Reply {
             body: ReplyBody::Events(events),
             session: None,
             needed_scope: None,
+            exceeded: None,
         }
     }
 
@@ -80,6 +85,7 @@ impl Reply {
             body: ReplyBody::Json(fault.to_json(id)),
             session: None,
             needed_scope: fault.needed_scope,
+            exceeded: fault.exceeded.clone(),
         }
     }
 }

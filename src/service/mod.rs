@@ -40,6 +40,18 @@ pub enum Effect {
     Write,
 }
 
+impl Effect {
+    /// What a call of such a tool costs, unless its service says otherwise: a change costs the Core and the people in the room more than a
+    /// look at the mirror.
+    #[must_use]
+    pub const fn weight(self) -> u32 {
+        match self {
+            Self::Read => 1,
+            Self::WriteIdempotent | Self::Write => 3,
+        }
+    }
+}
+
 /// A tool as it is listed.
 #[derive(Debug, Clone)]
 pub struct Tool {
@@ -72,6 +84,11 @@ pub trait Service: Send + Sync {
     /// Tools that older clients know under other names: they answer as ever and are not listed.
     fn older_names(&self) -> &[Tool] {
         &[]
+    }
+
+    /// What a call of one of them costs of what its caller may spend, the request included: at least 1.
+    fn weight(&self, tool: &Tool) -> u32 {
+        tool.effect.weight()
     }
 
     /// Carries out a call of one of [`Service::tools`] or [`Service::older_names`].

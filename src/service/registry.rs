@@ -18,6 +18,7 @@ pub struct Registered {
     tool: Tool,
     service: Arc<dyn Service>,
     arguments: Arguments,
+    weight: u32,
     is_listed: bool,
 }
 
@@ -32,6 +33,12 @@ impl Registered {
     #[must_use]
     pub fn service(&self) -> &Arc<dyn Service> {
         &self.service
+    }
+
+    /// What a call costs of what its caller may spend.
+    #[must_use]
+    pub const fn weight(&self) -> u32 {
+        self.weight
     }
 
     /// Whether lists show it; older names answer and are not listed.
@@ -263,6 +270,7 @@ impl Registry {
             tool: tool.clone(),
             service: Arc::clone(service),
             arguments,
+            weight: service.weight(tool).max(1),
             is_listed,
         });
         Ok(())

@@ -110,7 +110,7 @@ impl Bed {
 
     fn start(sim: SimCore, network: Arc<Network>, folder: TempDir, settings: String) -> Self {
         let text = format!(
-            "{settings}\n[store]\npath = {:?}\n",
+            "{settings}\n[store]\npath = {:?}\n[rate]\nenabled = false\n",
             folder.path().to_str().unwrap()
         );
         let config = Config::load(&text, &BTreeMap::new())

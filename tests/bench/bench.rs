@@ -23,6 +23,7 @@ mod clients;
 mod clock;
 mod design;
 mod flash;
+mod guard;
 mod ingest;
 mod load;
 mod memory;
@@ -60,6 +61,7 @@ type Measure = fn(&Scale) -> Result<Vec<Row>>;
 
 const MEASURES: &[(&str, Measure)] = &[
     ("call", call::rows),
+    ("guard", guard::rows),
     ("revisions", revisions::rows),
     ("clients", clients::rows),
     ("ingest", ingest::rows),

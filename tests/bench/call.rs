@@ -11,19 +11,19 @@ use crate::table::{Row, median, range};
 use crate::{Scale, clock, design, serve};
 
 /// Kept-alive connections that ask at the same time.
-const CONNECTIONS: usize = 16;
+pub(crate) const CONNECTIONS: usize = 16;
 
 /// One server and what it was asked.
-struct Server {
+pub(crate) struct Server {
     role: Role,
-    address: SocketAddr,
-    request: [Vec<u8>; 1],
+    pub(crate) address: SocketAddr,
+    pub(crate) request: [Vec<u8>; 1],
     /// Requests per CPU second, a figure a round.
-    rates: Vec<f64>,
+    pub(crate) rates: Vec<f64>,
 }
 
 impl Server {
-    fn start(arguments: &[&str]) -> Result<Self> {
+    pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
         let mut role = Role::start(&[&["serve"], arguments].concat())?;
         let address: SocketAddr = role.hear()?.parse()?;
         let controls = json!({
@@ -43,7 +43,7 @@ impl Server {
         })
     }
 
-    async fn ask_once(&self) -> Result<Vec<u8>> {
+    pub(crate) async fn ask_once(&self) -> Result<Vec<u8>> {
         let mut client = Client::connect(self.address).await?;
         let body = client.ask(&self.request[0]).await?.to_vec();
         let answer: Value = serde_json::from_slice(&body)?;
@@ -52,7 +52,7 @@ impl Server {
         Ok(body)
     }
 
-    fn round(&mut self, requests: usize) -> Result<()> {
+    pub(crate) fn round(&mut self, requests: usize) -> Result<()> {
         let before = clock::cpu_of(self.role.pid())?;
         drive(self.address, &self.request, CONNECTIONS, requests)?;
         let used = clock::cpu_of(self.role.pid())?.saturating_sub(before);

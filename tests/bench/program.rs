@@ -89,7 +89,7 @@ impl Site {
             .expose()
             .to_owned();
         let text = format!(
-            "[listen]\naddress = \"{listen}\"\n[listen.tls]\naddress = \"\"\n[[core]]\nname = \"core\"\naddress = \"{core}\"\ntransport = \"ws\"\n[safety]\nwrites = true\n"
+            "[listen]\naddress = \"{listen}\"\n[listen.tls]\naddress = \"\"\n[[core]]\nname = \"core\"\naddress = \"{core}\"\ntransport = \"ws\"\n[safety]\nwrites = true\n[rate]\nenabled = false\n"
         );
         std::fs::write(site.config(), text)?;
         Ok(Self { key, ..site })

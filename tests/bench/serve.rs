@@ -15,10 +15,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use rackhand::base::rate::Rate;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::keyfile::NewKey;
-use rackhand::guard::{Caller, Guard, KeySource, Role};
+use rackhand::guard::{Caller, Guard, KeySource, RateRules, Role};
 use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
 use rackhand::link::dial::{ByteStream, Dial};
 use rackhand::link::{self, LinkConfig};
@@ -48,7 +49,7 @@ pub(crate) fn key(number: usize) -> String {
 pub(crate) const CONTROLS: usize = 5_000;
 
 /// A process that serves: `yardstick FILE` answers every request with the file, `bare` is MCP and the tools behind the yardstick's
-/// own front, `front` the whole way in with keys, origins and bounds.
+/// own front, `front` the whole way in with keys, rates, origins and bounds, `uncounted` the same without rates.
 pub(crate) fn role(arguments: &[String]) -> Result<()> {
     let stop = child::let_go();
     // One thread for every server: what workers cost by waking each other is the runtime's, not the server's.
@@ -70,7 +71,7 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
                 let caller = Caller::local("bench", Role::Operator);
                 serve(listener, Arc::new(Bare { server, caller }), stop).await
             }
-            ["front"] => {
+            [front @ ("front" | "uncounted")] => {
                 let mut tasks = JoinSet::new();
                 let server = Arc::new(product(&stop, &mut tasks)?);
                 let person = |name: String| NewKey::new(&name, Role::Operator);
@@ -82,6 +83,11 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
                     )
                 }));
                 let guard = Guard::new(KeySource::memory(&keys))?;
+                let guard = if *front == "front" {
+                    guard.with_rates(unbounded())
+                } else {
+                    guard
+                };
                 let origins = OriginRules::new([], []);
                 let front = Front::new(
                     server,
@@ -96,6 +102,14 @@ pub(crate) fn role(arguments: &[String]) -> Result<()> {
             other => bail!("there is no server {other:?}"),
         }
     })
+}
+
+/// Rates that count everything and refuse nothing.
+pub(crate) fn unbounded() -> RateRules {
+    RateRules {
+        roles: [Rate::new(u32::MAX, u32::MAX); 5],
+        ..RateRules::default()
+    }
 }
 
 /// MCP with the tools of one Core, whose mirror is full and whose link never comes about.

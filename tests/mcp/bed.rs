@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
-use rackhand::guard::{Guard, KeyFile, KeySource, NewKey, Role, Scope, key};
+use rackhand::guard::{Guard, KeyFile, KeySource, NewKey, RateRules, Role, Scope, key};
 use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
 use rackhand::mcp::{Server, ServerInfo};
 use rackhand::service::Service;
@@ -60,7 +60,21 @@ impl Bed {
         Self::serving(&[service], Limits::default(), 50)
     }
 
+    /// A bed that counts requests.
+    pub(crate) fn with_rates(rules: RateRules) -> Self {
+        Self::counting(Some(rules), &[], Limits::default(), 50)
+    }
+
     pub(crate) fn serving(more: &[Arc<dyn Service>], limits: Limits, page: usize) -> Self {
+        Self::counting(None, more, limits, page)
+    }
+
+    fn counting(
+        rates: Option<RateRules>,
+        more: &[Arc<dyn Service>],
+        limits: Limits,
+        page: usize,
+    ) -> Self {
         let mut keys = HashMap::new();
         let mut records = Vec::new();
         let roles = Role::ALL.map(|role| (role.as_str(), role, None));
@@ -75,6 +89,10 @@ impl Bed {
             records.push((new, secret));
         }
         let guard = Guard::new(KeySource::memory(&records)).unwrap();
+        let guard = match rates {
+            Some(wanted) => guard.with_rates(wanted),
+            None => guard,
+        };
         Self::behind(guard, keys, more, limits, page)
     }
 
@@ -135,6 +153,13 @@ impl Bed {
         self.keys[role].expose()
     }
 
+    /// A client at another address.
+    pub(crate) fn client_at(&mut self, role: &str, peer: IpAddr) -> Client {
+        let (ours, theirs) = tokio::io::duplex(256 << 10);
+        self.serve_at(theirs, peer);
+        self.client_on(role, ours)
+    }
+
     /// A connection of an operator.
     pub(crate) fn client(&mut self) -> Client {
         self.client_as("operator")
@@ -149,8 +174,12 @@ impl Bed {
     pub(crate) fn client_over(&mut self, role: &str, bytes: usize) -> Client {
         let (ours, theirs) = tokio::io::duplex(bytes);
         self.serve(theirs);
+        self.client_on(role, ours)
+    }
+
+    fn client_on(&self, role: &str, stream: DuplexStream) -> Client {
         Client {
-            stream: ours,
+            stream,
             read: Vec::new(),
             key: self.keys.get(role).map(|key| key.expose().to_owned()),
             session: None,
@@ -164,7 +193,13 @@ impl Bed {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let peer = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9));
+        self.serve_at(stream, IpAddr::V4(Ipv4Addr::new(192, 168, 1, 9)));
+    }
+
+    fn serve_at<S>(&mut self, stream: S, peer: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let front = Arc::clone(&self.front);
         self.tasks
             .spawn(front.serve_connection(stream, peer, self.stop.clone()));

@@ -9,6 +9,7 @@
 )]
 
 mod asker;
+mod bad_arguments;
 mod bed;
 mod board;
 mod bridge;
@@ -28,6 +29,7 @@ mod pages;
 mod pipe_questions;
 mod pipes;
 mod prompts;
+mod rates;
 mod resources;
 mod resume;
 mod schemas;

@@ -18,7 +18,7 @@ use crate::bed::{Bed, meta};
 use crate::board::{Board, List};
 use crate::schemas::Tape;
 
-struct Socket {
+pub(crate) struct Socket {
     stream: WebSocketStream<DuplexStream>,
     protocol: Option<String>,
     tape: Tape,
@@ -29,7 +29,7 @@ impl Socket {
         Self::open_as(bed, "operator", Some("mcp")).await
     }
 
-    async fn open_as(bed: &mut Bed, role: &str, protocol: Option<&str>) -> Self {
+    pub(crate) async fn open_as(bed: &mut Bed, role: &str, protocol: Option<&str>) -> Self {
         let client = bed.client_as(role);
         let mut request = "ws://127.0.0.1:8080/mcp/ws".into_client_request().unwrap();
         let headers = request.headers_mut();
@@ -49,13 +49,13 @@ impl Socket {
         }
     }
 
-    async fn send(&mut self, message: &Value) {
+    pub(crate) async fn send(&mut self, message: &Value) {
         let text = message.to_string();
         self.tape.sent(&text);
         self.stream.send(Message::text(text)).await.unwrap();
     }
 
-    async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             match self.stream.next().await.unwrap().unwrap() {
                 Message::Text(text) => {
@@ -69,12 +69,12 @@ impl Socket {
         }
     }
 
-    async fn ask(&mut self, message: &Value) -> Value {
+    pub(crate) async fn ask(&mut self, message: &Value) -> Value {
         self.send(message).await;
         self.next().await
     }
 
-    async fn initialize(&mut self, revision: &str) -> Value {
+    pub(crate) async fn initialize(&mut self, revision: &str) -> Value {
         let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
         self.ask(&request(0, "initialize", &params)).await
     }

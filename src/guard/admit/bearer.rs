@@ -280,6 +280,7 @@ impl Guard {
             tools: None,
             credential: CredentialId::Outside(credential),
             address: None,
+            purse: self.purse_of_person(who, role),
         }
     }
 

@@ -112,6 +112,14 @@ const DEFINITIONS: &[Definition] = &[
 
 type Outcome = Result<ToolAnswer, ToolFault>;
 
+/// Tools that hold something for a while: a place among those who wait, or controls that are polled fast.
+const LONGER: [&str; 4] = [
+    wait_for_change::DEFINITION.name,
+    read_meters::DEFINITION.name,
+    start_watch::DEFINITION.name,
+    older::LONGER,
+];
+
 /// A tool: how it is listed, and what carries it out.
 struct Definition {
     name: &'static str,
@@ -256,6 +264,14 @@ impl Service for QsysService {
 
     fn older_names(&self) -> &[Tool] {
         &self.older_names
+    }
+
+    fn weight(&self, tool: &Tool) -> u32 {
+        if LONGER.contains(&tool.name) {
+            2 * tool.effect.weight()
+        } else {
+            tool.effect.weight()
+        }
     }
 
     fn target(&self, arguments: &Value) -> Option<CompactString> {

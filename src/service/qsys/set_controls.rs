@@ -17,7 +17,7 @@ use super::text::{clean, path};
 use super::write::{self, Done, Fate, Planned};
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::guard::Scope;
-use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_BYTES};
+use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_CHARS};
 use crate::link::CommandError;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
 use crate::safety::{
@@ -71,7 +71,7 @@ struct Change {
     #[schemars(range(min = 0, max = 1))]
     position: Option<f64>,
     /// New text, for texts and combo boxes only.
-    #[schemars(length(max = WRITE_TEXT_MAX_BYTES))]
+    #[schemars(length(max = WRITE_TEXT_MAX_CHARS))]
     string: Option<String>,
     /// Seconds over which a number moves to its new value, 0 to 60; at once without it.
     #[schemars(range(min = 0, max = 60))]
@@ -86,7 +86,7 @@ struct ExpectArgument {
     /// The value as it was read.
     value: Option<NumberOrSwitch>,
     /// The string as it was read.
-    #[schemars(length(max = WRITE_TEXT_MAX_BYTES))]
+    #[schemars(length(max = WRITE_TEXT_MAX_CHARS))]
     string: Option<String>,
 }
 
@@ -283,11 +283,13 @@ fn read_change(
         (Some(NumberOrSwitch::Number(number)), None, None) => Write::Value(number),
         (Some(NumberOrSwitch::Switch(on)), None, None) => Write::Switch(on),
         (None, Some(position), None) => Write::Position(position),
-        (None, None, Some(text)) if text.len() <= WRITE_TEXT_MAX_BYTES => Write::Text(text),
+        (None, None, Some(text)) if text.chars().count() <= WRITE_TEXT_MAX_CHARS => {
+            Write::Text(text)
+        }
         (None, None, Some(_)) => {
             return Err(fault::bad_argument(
                 "string",
-                format!("a text has at most {WRITE_TEXT_MAX_BYTES} bytes"),
+                format!("a text has at most {WRITE_TEXT_MAX_CHARS} characters"),
                 "Write a shorter text.",
             ));
         }

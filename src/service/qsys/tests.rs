@@ -493,3 +493,27 @@ async fn names_that_no_design_can_have_are_bad_arguments() {
         (FaultCode::BadArguments, Some("/arguments"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_documentation_names_every_tool_that_weighs_more_than_a_look() {
+    let bed = bed();
+    let page = include_str!("../../docs/limits.md");
+    let row = |units: u32| {
+        let end = format!(" | {units} |");
+        let mut rows = page.lines().filter(|line| line.ends_with(&end));
+        rows.rfind(|row| row.contains("a tool")).unwrap()
+    };
+    for tool in bed.service.tools().iter().chain(bed.service.older_names()) {
+        let weight = bed.service.weight(tool);
+        let is_named = row(weight).contains(&format!("`{}`", tool.name));
+        match (tool.effect, weight) {
+            (Effect::Read, 1) => {}
+            (Effect::Read, 2) => assert!(is_named, "{}", tool.name),
+            (Effect::Write | Effect::WriteIdempotent, 3) => {
+                let is_older = !tool.name.starts_with("qsys_");
+                assert!(is_named || is_older, "{}", tool.name);
+            }
+            other => panic!("{} {other:?}", tool.name),
+        }
+    }
+}

@@ -14,7 +14,7 @@ use super::get_controls::Name;
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
 use crate::base::shutdown::Stop;
 use crate::guard::Scope;
-use crate::limits::{WAIT_MAX_SECS, WRITE_TEXT_MAX_BYTES};
+use crate::limits::{WAIT_MAX_SECS, WRITE_TEXT_MAX_CHARS};
 use crate::model::control::Quality;
 use crate::model::name::ControlRef;
 use crate::service::{Effect, FaultCode, ToolCall, ToolFault};
@@ -68,7 +68,7 @@ struct Condition {
     /// The value is this.
     equals: Option<super::schema::NumberOrSwitch>,
     /// The string is exactly this.
-    #[schemars(length(max = WRITE_TEXT_MAX_BYTES))]
+    #[schemars(length(max = WRITE_TEXT_MAX_CHARS))]
     string: Option<String>,
 }
 

@@ -40,6 +40,9 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     system::HEALTH,
 ];
 
+/// The one that holds something for a while, as a watch does.
+pub(super) const LONGER: &str = groups::ADD.name;
+
 /// Bytes of an answer that are left for what is not in its list.
 const REST_MAX_BYTES: usize = 2_048;
 

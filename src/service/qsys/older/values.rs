@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::names::Named;
 use super::{any_object, missing_row, reading_row, said, without_nulls};
 use crate::guard::Scope;
-use crate::limits::{NAME_MAX_BYTES, READ_MAX, WRITE_MAX, WRITE_TEXT_MAX_BYTES};
+use crate::limits::{NAME_MAX_BYTES, READ_MAX, WRITE_MAX, WRITE_TEXT_MAX_CHARS};
 use crate::model::name::ControlRef;
 use crate::service::qsys::answer::{self, Shown};
 use crate::service::qsys::get_controls::check_count;
@@ -147,7 +147,7 @@ struct Change {
 enum AnyValue {
     Number(f64),
     Switch(bool),
-    Text(#[schemars(length(max = WRITE_TEXT_MAX_BYTES))] String),
+    Text(#[schemars(length(max = WRITE_TEXT_MAX_CHARS))] String),
 }
 
 fn get_control(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
