@@ -231,13 +231,14 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// A place for a service that listens on a free port of this machine. `core` are lines of its `[[core]]`, and what else follows.
+    /// A place for a service that listens on a free port of this machine and does not count requests, for whoever waits here asks again as
+    /// soon as there is an answer. `core` are lines of its `[[core]]`, and what else follows.
     pub(crate) fn new(core: &str) -> Self {
         let place = Self {
             folder: tempfile::tempdir().unwrap(),
         };
         place.configure(&format!(
-            "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\naddress = \"127.0.0.1:0\"\n[[core]]\nname = \"hall\"\n{core}\n[store]\npath = {:?}\n",
+            "[listen]\naddress = \"127.0.0.1:0\"\n[listen.tls]\naddress = \"127.0.0.1:0\"\n[[core]]\nname = \"hall\"\n{core}\n[store]\npath = {:?}\n[rate]\nenabled = false\n",
             place.data()
         ));
         place
