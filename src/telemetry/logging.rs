@@ -7,12 +7,13 @@ use std::io::IsTerminal as _;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::base::clock::UnixMillis;
 use crate::base::text::{for_log, plain_json};
@@ -24,21 +25,33 @@ use crate::config::LogFormat;
 ///
 /// The filter cannot be read.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
-    let filter = EnvFilter::builder().parse(filter)?;
+    let filter: Targets = filter.parse()?;
     let is_terminal = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(LevelFilter::TRACE)
         .with_writer(std::io::stderr)
         .with_ansi(is_terminal);
     // A second call, in a test, keeps the first subscriber.
     let _already_started = match format {
-        LogFormat::Json => log.event_format(JsonLine).fmt_fields(Fields).try_init(),
+        LogFormat::Json => log
+            .event_format(JsonLine)
+            .fmt_fields(Fields)
+            .finish()
+            .with(filter)
+            .try_init(),
         LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => log
             .fmt_fields(Fields)
             .without_time()
             .with_target(false)
+            .finish()
+            .with(filter)
             .try_init(),
-        LogFormat::Text => log.fmt_fields(Fields).with_target(false).try_init(),
+        LogFormat::Text => log
+            .fmt_fields(Fields)
+            .with_target(false)
+            .finish()
+            .with(filter)
+            .try_init(),
     };
     Ok(())
 }
