@@ -1,6 +1,6 @@
 //! Faults of tools that a model can act on: a code, one plain sentence, and what to do next.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What went wrong, as a word that clients may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,4 +105,15 @@ impl ToolFault {
         self.data = data;
         self
     }
+}
+
+/// One thing that is wrong with the arguments; `path` is the argument's name.
+pub(super) fn bad_argument(path: &str, problem: impl Into<String>, hint: &str) -> ToolFault {
+    let problem = problem.into();
+    ToolFault::new(
+        FaultCode::BadArguments,
+        format!("`{path}`: {problem}."),
+        hint,
+    )
+    .with_data(json!([{ "path": format!("/{path}"), "problem": problem, "hint": hint }]))
 }

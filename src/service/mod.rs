@@ -3,6 +3,7 @@
 pub mod arguments;
 mod call;
 mod catalogue;
+mod definition;
 pub mod fault;
 pub mod qsys;
 pub mod registry;

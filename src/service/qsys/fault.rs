@@ -11,16 +11,7 @@ use crate::service::{FaultCode, ToolFault};
 use crate::wire::jsonrpc::code as rpc;
 use crate::wire::qrc::code as qrc;
 
-/// One thing that is wrong with the arguments; `path` is the argument's name.
-pub(super) fn bad_argument(path: &str, problem: impl Into<String>, hint: &str) -> ToolFault {
-    let problem = problem.into();
-    ToolFault::new(
-        FaultCode::BadArguments,
-        format!("`{path}`: {problem}."),
-        hint,
-    )
-    .with_data(json!([{ "path": format!("/{path}"), "problem": problem, "hint": hint }]))
-}
+pub(super) use crate::service::fault::bad_argument;
 
 /// A link that did not do what was asked.
 pub(super) fn of_link(error: &CommandError) -> ToolFault {

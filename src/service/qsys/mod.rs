@@ -36,7 +36,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use futures_util::TryFutureExt;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
@@ -47,13 +46,13 @@ pub use self::sight::System;
 use self::sight::{Core, Systems};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
+use super::definition::{Outcome, carry_out};
 use super::{
-    Completed, Completion, Effect, FaultCode, Generations, Prompt, PromptAnswer, PromptCall,
-    Resource, ResourceContents, ResourceTemplate, Service, Step, Tool, ToolAnswer, ToolCall,
-    ToolFault,
+    Completed, Completion, FaultCode, Generations, Prompt, PromptAnswer, PromptCall, Resource,
+    ResourceContents, ResourceTemplate, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault,
 };
 use crate::base::shutdown::Stop;
-use crate::guard::{Caller, Reach, Scope};
+use crate::guard::{Caller, Reach};
 use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
 use crate::safety::Policy;
 
@@ -110,8 +109,6 @@ const DEFINITIONS: &[Definition] = &[
     load_snapshot::DEFINITION,
 ];
 
-type Outcome = Result<ToolAnswer, ToolFault>;
-
 /// Tools that hold something for a while: a place among those who wait, or controls that are polled fast.
 const LONGER: [&str; 4] = [
     wait_for_change::DEFINITION.name,
@@ -120,33 +117,7 @@ const LONGER: [&str; 4] = [
     older::LONGER,
 ];
 
-/// A tool: how it is listed, and what carries it out.
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    input: fn() -> Value,
-    output: fn() -> Value,
-    effect: Effect,
-    is_destructive: bool,
-    scope: Scope,
-    call: for<'a> fn(&'a QsysService, ToolCall) -> BoxFuture<'a, Outcome>,
-}
-
-impl Definition {
-    fn tool(&self) -> Tool {
-        Tool {
-            name: self.name,
-            title: self.title,
-            description: self.description,
-            input_schema: Arc::new((self.input)()),
-            output_schema: Arc::new((self.output)()),
-            effect: self.effect,
-            is_destructive: self.is_destructive,
-            scope: self.scope,
-        }
-    }
-}
+type Definition = super::definition::Definition<QsysService>;
 
 impl QsysService {
     /// The tools for these systems, the first of which answers when none is named. Writes are judged by `policy`.
@@ -322,17 +293,6 @@ impl Service for QsysService {
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
-        let definition = DEFINITIONS
-            .iter()
-            .chain(older::DEFINITIONS)
-            .find(|definition| definition.name == call.tool);
-        match definition {
-            Some(definition) => Box::pin((definition.call)(self, call).map_ok(Step::Done)),
-            None => Box::pin(future::ready(Err(ToolFault::new(
-                FaultCode::NotFound,
-                format!("There is no tool `{}`.", call.tool),
-                "List the tools.",
-            )))),
-        }
+        carry_out(self, DEFINITIONS.iter().chain(older::DEFINITIONS), call)
     }
 }

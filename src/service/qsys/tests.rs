@@ -10,7 +10,7 @@ use crate::limits::ANSWER_MAX_BYTES;
 use crate::link::{Link, LinkStatus};
 use crate::model::change::ChangeSink;
 use crate::safety::{Ceiling, SafetyConfig};
-use crate::service::Registry;
+use crate::service::{Effect, Registry};
 use crate::store::Mirror;
 
 #[tokio::test(start_paused = true)]

@@ -337,7 +337,7 @@ fn arguments<T: serde::de::DeserializeOwned>(arguments: serde_json::Value) -> Re
     serde_json::from_value(arguments).map_err(|fault| {
         bad_argument(
             "arguments",
-            &fault.to_string(),
+            fault.to_string(),
             "Compare with the tool's input schema.",
         )
     })

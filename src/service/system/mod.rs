@@ -8,13 +8,13 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::TryFutureExt;
-use futures_util::future::{self, BoxFuture};
-use serde_json::Value;
+use futures_util::future::BoxFuture;
 
-use super::{Effect, FaultCode, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use super::definition::{Outcome, carry_out};
+use super::fault::bad_argument;
+use super::{Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
 use crate::audit::Audit;
-use crate::guard::{Guard, Scope};
+use crate::guard::Guard;
 
 /// The tools for the box.
 pub struct SystemService {
@@ -34,35 +34,7 @@ impl fmt::Debug for SystemService {
 /// Every tool, in the order in which they are listed.
 const DEFINITIONS: &[Definition] = &[get_audit::DEFINITION, keys::LIST, keys::NEW, keys::REVOKE];
 
-type Outcome = Result<ToolAnswer, ToolFault>;
-
-/// A tool: how it is listed, and what carries it out.
-struct Definition {
-    name: &'static str,
-    title: &'static str,
-    description: &'static str,
-    input: fn() -> Value,
-    output: fn() -> Value,
-    effect: Effect,
-    is_destructive: bool,
-    scope: Scope,
-    call: for<'a> fn(&'a SystemService, ToolCall) -> BoxFuture<'a, Outcome>,
-}
-
-impl Definition {
-    fn tool(&self) -> Tool {
-        Tool {
-            name: self.name,
-            title: self.title,
-            description: self.description,
-            input_schema: Arc::new((self.input)()),
-            output_schema: Arc::new((self.output)()),
-            effect: self.effect,
-            is_destructive: self.is_destructive,
-            scope: self.scope,
-        }
-    }
-}
+type Definition = super::definition::Definition<SystemService>;
 
 impl SystemService {
     /// The tools over this audit trail and the keys of this guard.
@@ -86,28 +58,6 @@ impl Service for SystemService {
     }
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
-        let found = DEFINITIONS
-            .iter()
-            .find(|definition| definition.name == call.tool);
-        match found {
-            Some(definition) => Box::pin((definition.call)(self, call).map_ok(Step::Done)),
-            None => Box::pin(future::ready(Err(ToolFault::new(
-                FaultCode::NotFound,
-                format!("There is no tool `{}`.", call.tool),
-                "List the tools.",
-            )))),
-        }
+        carry_out(self, DEFINITIONS, call)
     }
-}
-
-/// One thing that is wrong with the arguments; `path` is the argument's name.
-fn bad_argument(path: &str, problem: &str, hint: &str) -> ToolFault {
-    ToolFault::new(
-        FaultCode::BadArguments,
-        format!("`{path}`: {problem}."),
-        hint,
-    )
-    .with_data(
-        serde_json::json!([{ "path": format!("/{path}"), "problem": problem, "hint": hint }]),
-    )
 }

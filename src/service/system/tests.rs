@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, KeyFile, KeySource, Role};
+use crate::service::FaultCode;
 
 fn box_with(keys: &KeyFile) -> SystemService {
     let guard = Guard::new(KeySource::File(keys.clone())).unwrap();
