@@ -7,13 +7,13 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
 
 use super::Front;
 use super::body::{Body, BodyLimits};
 use super::endpoint::{self, Refusal};
 use super::reply::{self, Refused};
 use super::route::Route;
+use crate::base::json;
 use crate::guard::token::Minted;
 use crate::guard::{Caller, MintFault, Scope, Scopes, Wish};
 use crate::limits::WISH_MAX_BYTES;
@@ -123,7 +123,7 @@ async fn asked(front: &Front, request: Request<Incoming>) -> Result<Asked, Refus
     if !endpoint::is_json(&head.headers) {
         return Err(endpoint::NOT_JSON);
     }
-    serde_json::from_slice(&body.bytes).map_err(|_| {
+    json::object(&body.bytes).map_err(|_| {
         Refusal::plain(
             400,
             "The body is optional, and otherwise JSON such as {\"expires_in\": 600, \"scope\": \"read\"}.",
@@ -133,7 +133,7 @@ async fn asked(front: &Front, request: Request<Incoming>) -> Result<Asked, Refus
 
 fn told(minted: &Minted) -> String {
     let scopes: Vec<&str> = minted.scopes.iter().map(Scope::as_str).collect();
-    json!({
+    serde_json::json!({
         "access_token": minted.token.expose(),
         "token_type": "Bearer",
         "expires_in": minted.life.as_secs(),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::Front;
 use super::body::{Body, BodyLimits};
 use super::reply;
+use crate::base::json;
 use crate::limits::PING_MAX_BYTES;
 
 #[derive(Deserialize)]
@@ -38,7 +39,7 @@ pub(super) async fn ping(front: &Front, request: Request<Incoming>) -> Option<Re
     };
     let _slot = front.request_slot()?;
     let body = front.bodies.read(request.into_body(), limits).await.ok()?;
-    let ping: Ping<'_> = serde_json::from_slice(&body.bytes).ok()?;
+    let ping: Ping<'_> = json::object(&body.bytes).ok()?;
     let id = ping.id()?;
     let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
     Some(reply::json(200, Bytes::from(answer)))

@@ -92,6 +92,17 @@ async fn what_fits_neither_path_is_told_what_does() {
         (&viewer, "/auth/refresh", "", "", 403, "/auth/token"),
         (&viewer, "/auth/token", "", "{}", 415, "Content-Type"),
         (&viewer, "/auth/token", JSON, "{", 400, "expires_in"),
+        // Incident: the fields of a wish, told as an array, were taken for a wish.
+        (&viewer, "/auth/token", JSON, "[]", 400, "expires_in"),
+        (
+            &viewer,
+            "/auth/token",
+            JSON,
+            "[600, \"read\"]",
+            400,
+            "expires_in",
+        ),
+        (&holder, "/auth/refresh", JSON, "[]", 400, "expires_in"),
         (
             &viewer,
             "/auth/token",

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
+use crate::base::json;
 use crate::limits::{PROVIDER_KEY_ID_MAX_BYTES, PROVIDER_KEYS_MAX};
 
 /// Bytes of an RSA modulus: 2,048 to 8,192 bits.
@@ -63,7 +64,7 @@ pub(super) enum KeySetFault {
 impl KeySet {
     /// Reads a set. Keys of other kinds are left out, as RFC 7517, section 5 asks for.
     pub(super) fn parse(text: &[u8]) -> Result<Self, KeySetFault> {
-        let document: Document = serde_json::from_slice(text).map_err(|_| KeySetFault::NotOne)?;
+        let document: Document = json::object(text).map_err(|_| KeySetFault::NotOne)?;
         if document.keys.len() > PROVIDER_KEYS_MAX {
             return Err(KeySetFault::TooMany);
         }

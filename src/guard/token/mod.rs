@@ -28,6 +28,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::time::Instant;
 
 use crate::base::clock::UnixMillis;
+use crate::base::json;
 use crate::limits::{TOKEN_HEAD_MAX_BYTES, TOKEN_MAX_BYTES};
 
 /// What is wrong with a token. Says what to do, never what a right one would look like.
@@ -206,7 +207,7 @@ fn head(token: &str) -> Result<Head, TokenFault> {
     let head = URL_SAFE_NO_PAD
         .decode(head)
         .map_err(|_| TokenFault::Unreadable)?;
-    let head: Head = serde_json::from_slice(&head).map_err(|_| TokenFault::Unreadable)?;
+    let head: Head = json::object(&head).map_err(|_| TokenFault::Unreadable)?;
     // RFC 7515, section 4.1.11: what must be understood, and is not, is refused.
     if head.crit.is_some() {
         return Err(TokenFault::Algorithm);
