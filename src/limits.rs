@@ -5,11 +5,13 @@
 
 mod audit;
 mod memory;
+mod ops;
 
 use std::time::Duration;
 
 pub use audit::*;
 pub use memory::{MEMORY_BUDGET_BYTES, WORST_CASE_BYTES};
+pub use ops::*;
 
 // Names and frames of a Core
 
@@ -489,9 +491,6 @@ pub const TASK_INPUT_SECS: u64 = 600;
 
 /// Milliseconds between two looks at a task, as its client is asked to keep.
 pub const TASK_POLL_MS: u64 = 1_000;
-
-/// Seconds that open connections are given to end when the process stops. Then they are cut.
-pub const DRAIN_TIMEOUT_SECS: u64 = 5;
 
 // Standard input and output. The bridge runs beside its one client, not on the box, and does not count to the box's memory.
 

@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod file;
 pub mod json;
+pub mod life;
 pub mod rate;
 pub mod secret;
 pub mod shutdown;

@@ -5,6 +5,7 @@ mod authority;
 mod body;
 mod converse;
 mod endpoint;
+mod farewell;
 mod health;
 mod lasting;
 mod messages;
@@ -53,6 +54,7 @@ use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
 use self::visit::Visit;
+use crate::base::life::Life;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::token::TokenFault;
@@ -208,10 +210,14 @@ impl Front {
         self
     }
 
-    /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
+    /// Accepts connections until its life is stopped, then ends streams, lets requests finish, and waits for the changes under way; what is
     /// still open after [`Limits::drain`] is cut. A panic in a connection goes on here, so that the supervisor sees it.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: Stop) -> &'static str {
-        self.accept(listener, Port::Plain, stop).await;
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        life: impl Into<Life>,
+    ) -> &'static str {
+        self.accept(listener, Port::Plain, life.into()).await;
         "http"
     }
 
@@ -220,13 +226,13 @@ impl Front {
         self: Arc<Self>,
         listener: TcpListener,
         certificates: Arc<Certificates>,
-        stop: Stop,
+        life: impl Into<Life>,
     ) -> &'static str {
         match Secure::new(&certificates, &self.limits) {
             Ok(secure) => {
                 // Of two ports with TLS the first names the authority.
                 let _first = self.certificates.set(certificates);
-                self.accept(listener, Port::Secure(Arc::new(secure)), stop)
+                self.accept(listener, Port::Secure(Arc::new(secure)), life.into())
                     .await;
             }
             Err(error) => tracing::error!(%error, "TLS cannot be set up"),
@@ -234,12 +240,14 @@ impl Front {
         "https"
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port, stop: Stop) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port, life: Life) {
+        let Life { stop, beat } = life;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                never = beat.answer() => match never {},
                 Some(ended) = connections.join_next() => pass_on_panic(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
@@ -253,8 +261,16 @@ impl Front {
         drop(listener);
         self.server.close_streams();
         let drained = tokio::time::timeout(self.limits.drain, async {
-            while let Some(ended) = connections.join_next().await {
-                pass_on_panic(ended);
+            let mut tick = tokio::time::interval(limits::DRAIN_TOLD_EVERY);
+            tick.tick().await;
+            loop {
+                tokio::select! {
+                    ended = connections.join_next() => match ended {
+                        Some(ended) => pass_on_panic(ended),
+                        None => break,
+                    },
+                    _ = tick.tick() => tracing::info!("Stopping: {} connections are still open.", connections.len()),
+                }
             }
             self.server.finish_writes().await;
         });

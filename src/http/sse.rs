@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep, sleep_until};
 
+use super::farewell;
 use super::lasting::Pass;
 use super::messages::Messages;
 use super::seats::Busy;
@@ -46,8 +47,8 @@ impl Source {
 /// A stream of events on its way to a client. It buffers nothing: the next event is made when the last one was taken.
 pub(super) struct Sse {
     source: Source,
-    /// Ready when the key has ended or the server stops.
-    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Ready when the key has ended or the server stops; whether it is the server.
+    over: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// Until when what is under way may still be said.
     last_words: Option<Pin<Box<Sleep>>>,
     keep_alive: Interval,
@@ -108,8 +109,8 @@ impl Sse {
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = async move {
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = pass.ended() => {}
+                () = stop.cancelled() => true,
+                () = pass.ended() => false,
             }
         };
         Self {
@@ -143,12 +144,15 @@ impl Sse {
             *pulse.last.lock() = Instant::now();
         }
         if let Some(over) = &mut self.over
-            && over.as_mut().poll(context).is_ready()
+            && let Poll::Ready(stops) = over.as_mut().poll(context)
         {
             self.over = None;
             self.source.end();
             let limit = Duration::from_secs(LAST_WORDS_SECS);
             self.last_words = Some(Box::pin(sleep(limit)));
+            if stops {
+                return Poll::Ready(Some(farewell::event()));
+            }
         }
         if let Poll::Ready(event) = self.source.poll_next(context) {
             return Poll::Ready(event);

@@ -23,6 +23,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::Front;
 use super::body::Body;
 use super::endpoint::{self, Answered, Refusal};
+use super::farewell;
 use super::lasting::{Lasting, Pass};
 use super::socket::Socket;
 use crate::base::shutdown::Stop;
@@ -191,7 +192,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut way_in = Some(connection);
-    let mut farewell = (CloseCode::Normal, "");
+    let mut end = (CloseCode::Normal, "");
     let mut deadline = None;
     let period = Duration::from_secs(WEBSOCKET_PING_SECS);
     let mut ping = interval_at(Instant::now() + period, period);
@@ -201,20 +202,21 @@ where
         tokio::select! {
             biased;
             () = stop.cancelled(), if way_in.is_some() => {
-                (way_in, farewell) = (None, (CloseCode::Away, "The server stops."));
+                (way_in, end) = (None, (CloseCode::Away, "The server stops."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
+                websocket.send(Message::text(farewell::notification())).await?;
             }
             () = pass.ended(), if way_in.is_some() => {
-                (way_in, farewell) = (None, (CloseCode::Policy, "The API key has ended."));
+                (way_in, end) = (None, (CloseCode::Policy, "The API key has ended."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
             }
             message = outgoing.next() => match message.map(Bytes::from).map(Utf8Bytes::try_from) {
                 Some(Ok(text)) => websocket.send(Message::Text(text)).await?,
                 // JSON is UTF-8; what is not was not made here.
                 Some(Err(_)) => {}
-                None => return Ok(End::Done(farewell.0, farewell.1)),
+                None => return Ok(End::Done(end.0, end.1)),
             },
-            () = super::lasting::until(deadline) => return Ok(End::Done(farewell.0, farewell.1)),
+            () = super::lasting::until(deadline) => return Ok(End::Done(end.0, end.1)),
             frame = next(websocket, way_in.as_ref()) => {
                 heard = Instant::now();
                 let message = match frame {

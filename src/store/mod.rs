@@ -24,6 +24,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::base::life::Beat;
+
 pub use disk::Counters;
 pub use error::StoreError;
 pub use mirror::Mirror;
@@ -41,6 +43,7 @@ pub struct Store {
     /// A round that did not come back from the disk in time.
     hanging: Option<JoinHandle<(Disk, Result<(), Fault>)>>,
     crowded: Arc<Notify>,
+    beat: Beat,
 }
 
 /// How the store fares.
@@ -119,6 +122,7 @@ impl Store {
             retry: Retry::default(),
             hanging: None,
             crowded,
+            beat: Beat::default(),
         };
         if let Some(fault) = fault {
             store.note_start(&fault, now);

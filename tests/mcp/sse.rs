@@ -210,7 +210,12 @@ async fn what_is_under_way_is_answered_before_the_stream_ends_with_the_server() 
     pair.post(&request(1, "tools/call", &call)).await;
     bed.knobs.begun.notified().await;
     bed.stop.cancel();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let told = pair.stream.chunk().await.unwrap();
+    assert!(
+        told.starts_with("event: shutdown_pending\nretry: "),
+        "{told}"
+    );
+    assert!(told.contains("\ndata: {\"reconnect_after\":"), "{told}");
     bed.knobs.release.notify_one();
     assert_eq!(pair.next().await["id"], 1);
     assert_eq!(pair.stream.chunk().await, None);

@@ -12,6 +12,7 @@ mod audit;
 mod bed;
 mod commands;
 mod life;
+mod manager;
 mod stdio;
 mod store;
 mod tls;

@@ -1,0 +1,3 @@
+//! How the box looks after itself.
+
+pub mod watchdog;
