@@ -369,6 +369,7 @@ impl Front {
             None if route == Route::Live => None,
             None => {
                 if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
+                    visit.refused(self, None, "TOO_OFTEN");
                     return rate::refuse(route, endpoint::version(headers), &exceeded);
                 }
                 None
@@ -410,6 +411,7 @@ impl Front {
         if let Some(caller) = &caller
             && let Some(message) = wrong_kind(route, caller)
         {
+            visit.refused(self, None, "WRONG_KIND");
             return refuse(route, headers, 403, message);
         }
         if !route.allows(request.method()) {
