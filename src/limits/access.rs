@@ -45,6 +45,14 @@ pub const PROVIDER_ROLES_MAX: usize = 64;
 /// Keys in the key file. One more is refused when it is made.
 pub const KEYS_MAX: usize = 256;
 
+/// Longest key file, bytes: room for [`KEYS_MAX`] keys with long names. A change that would make it longer is refused, and a longer one
+/// is not read.
+pub const KEY_FILE_MAX_BYTES: u64 = 256 << 10;
+
+/// Bytes of the patterns of components of all keys together. A key that would pass it is refused when it is made; one of a file that does
+/// is left out.
+pub const REACH_TEXT_MAX_BYTES: usize = 64 << 10;
+
 /// Patterns of components of one key. More are refused when it is made; a key of a file that has more is left out.
 pub const REACH_PATTERNS_MAX: usize = 32;
 
