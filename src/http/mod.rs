@@ -8,12 +8,15 @@ mod endpoint;
 mod farewell;
 mod health;
 mod lasting;
+mod limits;
 mod messages;
 mod multiplexed;
 mod open;
 mod openapi;
 mod origin;
+mod places;
 mod rate;
+mod refusal;
 mod reply;
 mod resource;
 mod route;
@@ -30,12 +33,11 @@ mod websocket;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Version};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -43,12 +45,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 pub use health::{HealthSource, Level, Verdict};
+pub use limits::Limits;
 pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
 
 use self::body::{Body, Room};
 use self::messages::Inboxes;
-use self::reply::Refused;
+use self::places::Places;
+use self::refusal::{lacks_scope, refuse, turn_away, wrong_kind};
 use self::resource::Metadata;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
@@ -57,59 +61,15 @@ use self::visit::Visit;
 use crate::base::life::Life;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
-use crate::guard::token::TokenFault;
-use crate::guard::{Allowance, Caller, CredentialId, Door, Guard, Refusal, Scope};
-use crate::limits;
+use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
+use crate::limits::{
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+};
 use crate::mcp::Server;
 use crate::tls::Certificates;
 
 /// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// The bounds of the HTTP surface. [`Default`] takes the numbers of [`crate::limits`].
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections in all.
-    pub connections: usize,
-    /// Connections of one address.
-    pub per_address: usize,
-    /// TLS handshakes under way.
-    pub handshakes: usize,
-    /// TLS handshakes of one address under way.
-    pub handshakes_per_address: usize,
-    /// Time for a TLS handshake.
-    pub handshake_timeout: Duration,
-    /// Requests that are being answered.
-    pub requests: usize,
-    /// Bytes of one body.
-    pub body: usize,
-    /// Bytes of all bodies that are held at one moment.
-    pub bodies: usize,
-    /// Time for the head of a request, from the end of the one before.
-    pub head_timeout: Duration,
-    /// Time for the body of a request.
-    pub body_timeout: Duration,
-    /// Time for open connections to end when the process stops.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: limits::CONNECTIONS_MAX,
-            per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
-            handshakes: limits::HANDSHAKES_MAX,
-            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
-            handshake_timeout: Duration::from_secs(limits::HANDSHAKE_TIMEOUT_SECS),
-            requests: limits::REQUESTS_MAX,
-            body: limits::BODY_MAX_BYTES,
-            bodies: limits::BODIES_MAX_BYTES,
-            head_timeout: Duration::from_secs(limits::HEAD_TIMEOUT_SECS),
-            body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECS),
-            drain: Duration::from_secs(limits::DRAIN_TIMEOUT_SECS),
-        }
-    }
-}
 
 /// The HTTP surface, shared by all connections.
 pub struct Front {
@@ -118,17 +78,17 @@ pub struct Front {
     health: Arc<dyn HealthSource>,
     origins: OriginRules,
     limits: Limits,
-    requests: AtomicUsize,
+    requests: Places,
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
-    websockets: websocket::Count,
+    websockets: Places,
     /// Makes ids of requests.
     traces: Traces,
     /// Whether each request gets a line in the log.
     logs_requests: bool,
-    exports: trail::Count,
-    multiplexed: multiplexed::Count,
+    exports: Places,
+    multiplexed: Places,
     answers: multiplexed::Answers,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
@@ -153,16 +113,6 @@ enum Port {
     Secure(Arc<Secure>),
 }
 
-/// A place among the requests, given back when dropped.
-#[derive(Debug)]
-struct Slot<'a>(&'a AtomicUsize);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Front {
     /// The surface of this server, behind this guard.
     #[must_use]
@@ -183,14 +133,14 @@ impl Front {
             health,
             origins,
             limits,
-            requests: AtomicUsize::new(0),
+            requests: Places::new(limits.requests),
             bodies: Room::default(),
             inboxes: Arc::default(),
-            websockets: websocket::Count::default(),
+            websockets: Places::new(WEBSOCKETS_MAX),
             traces: Traces::default(),
             logs_requests: false,
-            exports: trail::Count::default(),
-            multiplexed: multiplexed::Count::default(),
+            exports: Places::new(AUDIT_EXPORTS_MAX),
+            multiplexed: Places::new(HTTP2_CONNECTIONS_MAX),
             answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
@@ -313,7 +263,7 @@ impl Front {
         // Answers are written whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
         // A client that lost its power says nothing, and the kernel would resend for a quarter of an hour.
-        let limit = Duration::from_secs(limits::UNACKNOWLEDGED_SECS);
+        let limit = Duration::from_secs(UNACKNOWLEDGED_SECS);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limit));
         let front = Arc::clone(self);
         let stop = stop.clone();
@@ -339,12 +289,6 @@ impl Front {
         }
         tracing::warn!(%error, "no connection can be accepted");
         tokio::time::sleep(ACCEPT_REST).await;
-    }
-
-    fn request_slot(&self) -> Option<Slot<'_>> {
-        let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot(&self.requests);
-        (before < self.limits.requests).then_some(slot)
     }
 
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
@@ -441,6 +385,7 @@ impl Front {
             None if route == Route::Live => None,
             None => {
                 if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
+                    visit.refused(self, None, "TOO_OFTEN");
                     return rate::refuse(route, endpoint::version(headers), &exceeded);
                 }
                 None
@@ -482,6 +427,7 @@ impl Front {
         if let Some(caller) = &caller
             && let Some(message) = wrong_kind(route, caller)
         {
+            visit.refused(self, None, "WRONG_KIND");
             return refuse(route, headers, 403, message);
         }
         if !route.allows(request.method()) {
@@ -537,65 +483,6 @@ impl Front {
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
     }
-}
-
-fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Response<Body> {
-    reply::refuse(&Refused {
-        route,
-        status,
-        message,
-        version: endpoint::version(headers),
-        retry_after: None,
-    })
-}
-
-fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
-    let (status, retry_after) = match refusal {
-        Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
-        Refusal::KeyInUrl => (400, None),
-        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere | TokenFault::NoRole) => {
-            (403, None)
-        }
-        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
-            (503, Some(Duration::from_mins(1)))
-        }
-        Refusal::NoKeys
-        | Refusal::Missing
-        | Refusal::Unreadable
-        | Refusal::Damaged
-        | Refusal::Unknown
-        | Refusal::Expired
-        | Refusal::Ticket
-        | Refusal::Token(_) => (401, None),
-    };
-    reply::refuse(&Refused {
-        route,
-        status,
-        message: &refusal.to_string(),
-        version: endpoint::version(headers),
-        retry_after,
-    })
-}
-
-/// What is said to a caller whose credential is of the wrong kind for a route.
-fn wrong_kind(route: Route, caller: &Caller) -> Option<&'static str> {
-    match (route.access(), caller.credential) {
-        (Access::KeyAlone, CredentialId::Key(_)) | (Access::TokenAlone, CredentialId::Token(_)) => {
-            None
-        }
-        (Access::KeyAlone, _) => Some(
-            "This needs an API key, not a token. A token is changed for a new one at /auth/refresh.",
-        ),
-        (Access::TokenAlone, _) => Some("This needs a token. An API key makes one at /auth/token."),
-        _ => None,
-    }
-}
-
-fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body> {
-    let message = format!("This needs an API key with the scope {}.", scope.as_str());
-    let mut response = refuse(route, headers, 403, &message);
-    reply::set_needed_scope(response.headers_mut(), scope);
-    response
 }
 
 /// What a client hears for which there is no place.

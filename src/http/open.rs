@@ -37,7 +37,7 @@ pub(super) async fn ping(front: &Front, request: Request<Incoming>) -> Option<Re
         all: front.limits.bodies,
         time: front.limits.body_timeout,
     };
-    let _slot = front.request_slot()?;
+    let _slot = front.requests.take()?;
     let body = front.bodies.read(request.into_body(), limits).await.ok()?;
     let ping: Ping<'_> = json::object(&body.bytes).ok()?;
     let id = ping.id()?;

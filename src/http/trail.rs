@@ -4,8 +4,6 @@ use std::fmt;
 use std::future::ready;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -16,39 +14,18 @@ use tokio::task::spawn_blocking;
 
 use super::Front;
 use super::body::Body;
+use super::places::Place;
 use super::reply;
 use super::route::Route;
 use crate::audit::Export;
 use crate::base::clock::UnixMillis;
-use crate::limits::AUDIT_EXPORTS_MAX;
-
-/// How many exports there are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Count(Arc<AtomicUsize>);
-
-#[derive(Debug)]
-struct Seat(Count);
-
-impl Count {
-    fn take(&self) -> Option<Seat> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(self.clone());
-        (before < AUDIT_EXPORTS_MAX).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 type Read = io::Result<(Export, Option<Vec<u8>>)>;
 
 /// An export on its way to a client.
 pub(super) struct Lines {
     reading: Option<BoxFuture<'static, Read>>,
-    _seat: Seat,
+    _place: Place,
 }
 
 impl fmt::Debug for Lines {
@@ -108,7 +85,7 @@ pub(super) async fn answer(front: &Front, query: Option<&str>) -> Response<Body>
             "`since` is no moment in UTC: write 2026-11-21 or 2026-11-21T18:55Z.",
         );
     }
-    let Some(seat) = front.exports.take() else {
+    let Some(place) = front.exports.take() else {
         let mut response = refuse(
             429,
             "Too many exports at this moment. Try again when one is over.",
@@ -122,13 +99,13 @@ pub(super) async fn answer(front: &Front, query: Option<&str>) -> Response<Body>
         Ok(Some(export)) => {
             let lines = Lines {
                 reading: Some(read_on(export)),
-                _seat: seat,
+                _place: place,
             };
             reply::lines(lines)
         }
         Ok(None) => reply::lines(Lines {
             reading: Some(Box::pin(ready(Err(io::ErrorKind::NotFound.into())))),
-            _seat: seat,
+            _place: place,
         }),
         Err(error) => {
             tracing::warn!(%error, "the audit trail cannot be read");

@@ -1,8 +1,6 @@
 //! `/mcp/ws`: MCP over a WebSocket, one JSON-RPC message in each text message, both ways (RFC 6455).
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,12 +23,13 @@ use super::body::Body;
 use super::endpoint::{self, Answered, Refusal};
 use super::farewell;
 use super::lasting::{Lasting, Pass};
+use super::places::Place;
 use super::socket::Socket;
 use crate::base::shutdown::Stop;
 use crate::guard::Caller;
 use crate::limits::{
     LAST_WORDS_SECS, WEBSOCKET_BUFFER_BYTES, WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKET_OUT_MAX_BYTES,
-    WEBSOCKET_PING_SECS, WEBSOCKETS_MAX,
+    WEBSOCKET_PING_SECS,
 };
 use crate::mcp::{Connection, Outgoing};
 
@@ -40,29 +39,7 @@ pub(super) struct Opening {
     connection: Connection,
     outgoing: Outgoing,
     caller: Caller,
-    seat: Seat,
-}
-
-/// How many WebSockets there are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Count(Arc<AtomicUsize>);
-
-/// A place among them, given back when dropped.
-#[derive(Debug)]
-struct Seat(Count);
-
-impl Count {
-    fn take(&self) -> Option<Seat> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(self.clone());
-        (before < WEBSOCKETS_MAX).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    place: Place,
 }
 
 /// `GET /mcp/ws`: agrees on a WebSocket.
@@ -88,7 +65,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
         .ok_or_else(|| Refusal::plain(400, "The header Sec-WebSocket-Key is missing or wrong."))?;
     let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()))
         .map_err(|_| Refusal::plain(400, "The header Sec-WebSocket-Key is wrong."))?;
-    let seat = front.websockets.take().ok_or(Refusal::busy(
+    let place = front.websockets.take().ok_or(Refusal::busy(
         "There are too many WebSockets. Try again in a second.",
     ))?;
     let (connection, outgoing) = match front.server.connect(caller.clone()) {
@@ -99,7 +76,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
         connection,
         outgoing,
         caller: caller.clone(),
-        seat,
+        place,
     };
     let mut response = Response::new(Body::Lasting(Lasting::WebSocket(Box::new(opening))));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -144,7 +121,7 @@ where
         connection,
         outgoing,
         caller,
-        seat: _seat,
+        place: _place,
     } = *opening;
     let config = WebSocketConfig::default()
         .read_buffer_size(WEBSOCKET_BUFFER_BYTES)
