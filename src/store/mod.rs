@@ -11,6 +11,7 @@ mod error;
 mod generation;
 pub mod mirror;
 mod open;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
