@@ -211,7 +211,7 @@ impl Front {
         drop(listener);
         self.server.close_streams();
         let drained = tokio::time::timeout(self.limits.drain, async {
-            let mut tick = tokio::time::interval(limits::DRAIN_TOLD_EVERY);
+            let mut tick = tokio::time::interval(crate::limits::DRAIN_TOLD_EVERY);
             tick.tick().await;
             loop {
                 tokio::select! {
