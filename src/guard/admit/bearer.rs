@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
-use crate::guard::keyfile::Stamp;
+use crate::guard::keyfile::{self, Stamp};
 use crate::guard::token::{
     self, Ends, Minted, Outside, Provider, Read, Subject, TokenFault, TokenTimes, Tokens, Wall,
 };
@@ -255,7 +255,7 @@ impl Guard {
         };
         let holder = table
             .holders()
-            .filter(|holder| *holder.caller.name == *own.name)
+            .filter(|holder| keyfile::is_same_or_rotated(&own.name, &holder.caller.name))
             .filter_map(|holder| Some((holder, holder.caller.credential.holder()?)))
             .find(|(_, key)| own.is_of(*key));
         let (holder, key) = holder
