@@ -289,6 +289,17 @@ impl Front {
         visit: &mut Visit,
     ) -> Response<Body> {
         let route = Route::of(request.uri().path());
+        if body::is_coded_twice(request.headers()) {
+            let mut response = refuse(
+                route,
+                request.headers(),
+                501,
+                "The body is coded in a way that is not read here: send it with `Content-Length`, or with `Transfer-Encoding: chunked` alone.",
+            );
+            // What follows could be read as part of it.
+            reply::close(&mut response);
+            return response;
+        }
         match self
             .origins
             .check(request.version(), request.uri(), request.headers())
