@@ -61,7 +61,7 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
 use crate::limits::{
-    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -80,6 +80,8 @@ pub struct Front {
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
+    /// Requests of strangers whose bodies are read.
+    pings: Places,
     websockets: Places,
     /// Makes ids of requests.
     traces: Traces,
@@ -134,6 +136,7 @@ impl Front {
             requests: Places::new(limits.requests),
             bodies: Room::default(),
             inboxes: Arc::default(),
+            pings: Places::new(PINGS_MAX),
             websockets: Places::new(WEBSOCKETS_MAX),
             traces: Traces::default(),
             logs_requests: false,
