@@ -447,9 +447,9 @@ impl Front {
             }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {
-                health::answer(&*self.health, route, caller.is_some())
+                health::answer(&*self.health, route, caller.as_ref())
             }
-            (Route::StatusPage, Some(_)) => health::page(&*self.health),
+            (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::OpenApi, Some(_)) => openapi::answer(),
             (Route::Token | Route::Refresh, Some(caller)) => {
