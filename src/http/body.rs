@@ -178,18 +178,21 @@ impl Body {
         }
     }
 
-    /// Lets somebody watch whether a stream of events is taken.
+    /// Lets somebody watch whether a stream is taken.
     pub(super) fn pulse(&mut self) -> Option<Arc<Pulse>> {
         match self {
             Self::Events(events) => Some(events.pulse()),
-            Self::Whole(_) | Self::Lines(_) | Self::Lasting(_) => None,
+            Self::Lines(lines) => Some(lines.pulse()),
+            Self::Whole(_) | Self::Lasting(_) => None,
         }
     }
 
-    /// Counts a stream of events as work for as long as it flows. Anything else was done when it was made.
+    /// Counts a stream as work for as long as it flows. Anything else was done when it was made.
     pub(super) fn hold(&mut self, busy: Busy) {
-        if let Self::Events(events) = self {
-            events.hold(busy);
+        match self {
+            Self::Events(events) => events.hold(busy),
+            Self::Lines(lines) => lines.hold(busy),
+            Self::Whole(_) | Self::Lasting(_) => {}
         }
     }
 }

@@ -456,7 +456,9 @@ impl Front {
                 auth::answer(self, route, request, &caller).await
             }
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
-            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
+            (Route::AuditLines, Some(caller)) => {
+                trail::answer(self, request.uri().query(), &caller).await
+            }
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::ResourceMetadata, _) => match &self.metadata {
                 Some(metadata) => metadata.answer(),
