@@ -22,6 +22,9 @@ const VERSION: u32 = 1;
 /// A day, milliseconds.
 const DAY_MILLIS: u64 = 86_400_000;
 
+/// What stands between the name of a key that was rotated and its last day.
+const UNTIL: &str = " until ";
+
 /// Longest name of a key, characters.
 const KEY_NAME_MAX: usize = 64;
 
@@ -282,13 +285,18 @@ impl KeyFile {
         })
     }
 
-    /// Makes a key with the name and the rights of another. That one goes on under a name with its last day, for `keep_days` from now.
+    /// Makes a key with the name and the rights of another. That one goes on under a name with its last day, for `keep_days` from `now`,
+    /// which is the time by which keys are judged.
     ///
     /// # Errors
     /// There is no such key, it was rotated with the same last day already, or the file is full or cannot be read or written.
-    pub fn rotate(&self, name: &str, keep_days: u16) -> Result<Rotated, KeyFileError> {
+    pub fn rotate(
+        &self,
+        name: &str,
+        keep_days: u16,
+        now: UnixMillis,
+    ) -> Result<Rotated, KeyFileError> {
         let key = key::generate().map_err(KeyFileError::NoRandomness)?;
-        let now = UnixMillis::now();
         let mut rotated = None;
         self.change(|keys| {
             let before = keys.iter().find(|record| record.name == name).cloned();
@@ -300,7 +308,7 @@ impl KeyFile {
                 // A key that ends sooner anyway still does.
                 let end = before.expires.map_or(end, |own| own.min(end));
                 let kept = KeyRecord {
-                    name: format!("{name} until {}", end.last_day()),
+                    name: format!("{name}{UNTIL}{}", end.last_day()),
                     expires: Some(end),
                     ..before.clone()
                 };
@@ -315,7 +323,7 @@ impl KeyFile {
             }
             rotated = Some((old, before.role));
             keys.push(KeyRecord {
-                created: now,
+                created: UnixMillis::now(),
                 sha256: key::hash(key.expose()),
                 ..before
             });
@@ -383,6 +391,12 @@ pub fn is_name(name: &str) -> bool {
         && name.trim() == name
         && !name.starts_with('(')
         && !name.starts_with(OUTSIDE_PREFIX)
+}
+
+/// Whether a key of this name now may be the one that was called so before: the same, or one that was rotated since.
+pub(super) fn is_same_or_rotated(before: &str, now: &str) -> bool {
+    let rest = now.strip_prefix(before);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(UNTIL))
 }
 
 /// Whether a key can be made so.
@@ -582,5 +596,21 @@ mod tests {
         let fault = file.create(&bounded(99)).unwrap_err();
         assert!(matches!(fault, KeyFileError::TooManyPatterns), "{fault}");
         file.create(&new("unbounded")).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_is_rotated_while_the_clock_says_1970_goes_on_for_its_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        file.create(&new("desk")).unwrap();
+        let highest = UnixMillis(2_000_000_000_000);
+        file.rotate("desk", 7, highest).unwrap();
+        let ends: Vec<_> = file
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|key| key.expires)
+            .collect();
+        assert_eq!(ends, [Some(UnixMillis(highest.0 + 7 * DAY_MILLIS)), None]);
     }
 }

@@ -63,7 +63,7 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
 use crate::limits::{
-    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
 use crate::tls::Certificates;
@@ -82,6 +82,8 @@ pub struct Front {
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
+    /// Requests of strangers whose bodies are read.
+    pings: Places,
     websockets: Places,
     /// Makes ids of requests.
     traces: Traces,
@@ -136,6 +138,7 @@ impl Front {
             requests: Places::new(limits.requests),
             bodies: Room::default(),
             inboxes: Arc::default(),
+            pings: Places::new(PINGS_MAX),
             websockets: Places::new(WEBSOCKETS_MAX),
             traces: Traces::default(),
             logs_requests: false,
@@ -305,6 +308,17 @@ impl Front {
         visit: &mut Visit,
     ) -> Response<Body> {
         let route = Route::of(request.uri().path());
+        if body::is_coded_twice(request.headers()) {
+            let mut response = refuse(
+                route,
+                request.headers(),
+                501,
+                "The body is coded in a way that is not read here: send it with `Content-Length`, or with `Transfer-Encoding: chunked` alone.",
+            );
+            // What follows could be read as part of it.
+            reply::close(&mut response);
+            return response;
+        }
         match self
             .origins
             .check(request.version(), request.uri(), request.headers())
@@ -449,16 +463,18 @@ impl Front {
             }
             (Route::Live, _) => reply::text(200, "ok\n"),
             (Route::Ready | Route::Health, caller) => {
-                health::answer(&*self.health, route, caller.is_some())
+                health::answer(&*self.health, route, caller.as_ref())
             }
-            (Route::StatusPage, Some(_)) => health::page(&*self.health),
+            (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::OpenApi, Some(_)) => openapi::answer(),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
-            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
+            (Route::AuditLines, Some(caller)) => {
+                trail::answer(self, request.uri().query(), &caller).await
+            }
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::ResourceMetadata, _) => match &self.metadata {
                 Some(metadata) => metadata.answer(),

@@ -53,7 +53,7 @@ pub(super) struct Sse {
     last_words: Option<Pin<Box<Sleep>>>,
     keep_alive: Interval,
     busy: Option<Busy>,
-    pulse: Option<Arc<Pulse>>,
+    pulse: Option<Beating>,
 }
 
 /// Shows from outside whether a stream is being taken. Over HTTP/2 nobody asks for the next piece while its client makes no room for it.
@@ -61,6 +61,31 @@ pub(super) struct Sse {
 pub(super) struct Pulse {
     last: Mutex<Instant>,
     gone: Stop,
+}
+
+/// The side of a [`Pulse`] that lives and ends with its stream.
+#[derive(Debug)]
+pub(super) struct Beating(Arc<Pulse>);
+
+impl Beating {
+    pub(super) fn new() -> (Self, Arc<Pulse>) {
+        let pulse = Arc::new(Pulse {
+            last: Mutex::new(Instant::now()),
+            gone: Stop::new(),
+        });
+        (Self(Arc::clone(&pulse)), pulse)
+    }
+
+    /// The next piece is asked for.
+    pub(super) fn beat(&self) {
+        *self.0.last.lock() = Instant::now();
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.gone.cancel();
+    }
 }
 
 impl Pulse {
@@ -83,14 +108,6 @@ impl Pulse {
     /// Returns when the stream has ended.
     pub(super) async fn ends(&self) {
         self.gone.cancelled().await;
-    }
-}
-
-impl Drop for Sse {
-    fn drop(&mut self) {
-        if let Some(pulse) = &self.pulse {
-            pulse.gone.cancel();
-        }
     }
 }
 
@@ -125,11 +142,8 @@ impl Sse {
 
     /// Lets somebody watch whether it is taken.
     pub(super) fn pulse(&mut self) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse {
-            last: Mutex::new(Instant::now()),
-            gone: Stop::new(),
-        });
-        self.pulse = Some(Arc::clone(&pulse));
+        let (beating, pulse) = Beating::new();
+        self.pulse = Some(beating);
         pulse
     }
 
@@ -141,7 +155,7 @@ impl Sse {
     /// The next piece of the body; `None` at the end.
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(pulse) = &self.pulse {
-            *pulse.last.lock() = Instant::now();
+            pulse.beat();
         }
         if let Some(over) = &mut self.over
             && let Poll::Ready(stops) = over.as_mut().poll(context)

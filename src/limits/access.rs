@@ -89,6 +89,12 @@ pub const ANONYMOUS_TOOLS_MAX: usize = 16;
 /// Longest body that is read of somebody who was not let in, bytes: room for a `ping`.
 pub const PING_MAX_BYTES: usize = 256;
 
+/// Such bodies that are read at the same moment. Whoever sends one more is told that a key is missing.
+pub const PINGS_MAX: usize = 16;
+
+/// Seconds until such a body must be there. Then the same is told.
+pub const PING_TIMEOUT_SECS: u64 = 2;
+
 /// Seconds for which a one-use ticket is good.
 pub const TICKET_LIFE_SECS: u64 = 60;
 
