@@ -121,6 +121,10 @@ pub const STORE_FILE_MAX_BYTES: u64 = 64 << 20;
 /// Named controls in the configuration of one system. More are a fault of the configuration.
 pub const NAMED_CONTROLS_MAX: usize = 4_096;
 
+/// Parts of a pattern over names: letters, stars, classes, braces and commas. Room for the longest names of a component and a control; a longer
+/// pattern is refused where it is written.
+pub const PATTERN_PARTS_MAX: usize = 2 * NAME_MAX_BYTES + 1;
+
 /// Patterns of protected controls. More are a fault of the configuration.
 pub const PROTECTED_PATTERNS_MAX: usize = 256;
 
