@@ -7,6 +7,7 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+mod metrics;
 mod parts;
 mod secrets;
 pub mod simcore;
@@ -44,6 +45,7 @@ use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
+use metrics::Numbers;
 use parts::Parts;
 use systemd::Inherited;
 
@@ -255,6 +257,11 @@ impl Running {
             audit.clone(),
             stop.clone(),
         ));
+        let numbers = Arc::new(Numbers {
+            systems: cores.clone(),
+            store: store_status.clone(),
+            audit: audit.clone(),
+        });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
@@ -288,7 +295,8 @@ impl Running {
             config.listen.allowed_origins.clone(),
         );
         let front = Front::new(Arc::clone(&server), guard, health, origins, limits)
-            .with_request_log(config.log.requests);
+            .with_request_log(config.log.requests)
+            .with_facts(numbers);
         Ok(Self {
             server,
             front: Arc::new(front),

@@ -138,6 +138,12 @@ impl Guard {
         Self { open, ..self }
     }
 
+    /// Whether somebody there reads the numbers of the box without a credential.
+    #[must_use]
+    pub fn takes_scraper(&self, peer: IpAddr) -> bool {
+        self.open.scrapers.iter().any(|network| network.has(peer))
+    }
+
     /// The guard with the time by which keys are judged.
     #[must_use]
     pub fn with_time(self, time: HighTime) -> Self {

@@ -27,6 +27,11 @@ impl Places {
         self.taken.load(Ordering::Relaxed) < self.most
     }
 
+    /// How many are taken, at this moment.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
     /// A place, if there is one left.
     pub(super) fn take(&self) -> Option<Place> {
         let before = self.taken.fetch_add(1, Ordering::Relaxed);

@@ -84,7 +84,8 @@ fn refusal(who: &str, worth: Worth) -> Option<u16> {
         (other, _) => {
             let word = other
                 .strip_prefix("key or token with `")
-                .and_then(|rest| rest.strip_suffix('`'));
+                .and_then(|rest| rest.split_once('`'))
+                .map(|(word, _)| word);
             let scope = Scope::ALL
                 .into_iter()
                 .find(|scope| Some(scope.as_str()) == word);

@@ -42,8 +42,8 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
-pub use self::sight::System;
 use self::sight::{Core, Systems};
+pub use self::sight::{Served, System};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
 use super::definition::{Outcome, carry_out};
