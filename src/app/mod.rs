@@ -7,6 +7,7 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+mod keys_seen;
 mod secrets;
 pub mod simcore;
 pub mod stdio;
@@ -41,6 +42,7 @@ use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
+use keys_seen::KeysSeen;
 
 /// How long links may take to close their connections, and the store to write what is owed, when the process stops.
 const STOP_WAIT: Duration = Duration::from_secs(5);
@@ -258,6 +260,10 @@ impl Running {
         let guard = Arc::new(keys::limited(guard, &config.rate));
         let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
+        let seen = KeysSeen::open(&config.store.path);
+        seen.compare(&guard, &audit);
+        let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
+        parts.store.spawn(keeping);
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
         guard.set_witness(Arc::new(audit::Ears(audit)));
