@@ -14,6 +14,7 @@ mod designs;
 mod offers;
 mod older;
 mod outage;
+mod roles;
 mod routes;
 mod size;
 mod tokens;
