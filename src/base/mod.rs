@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod clock;
 pub mod file;
 pub mod json;
+pub(crate) mod places;
 pub mod rate;
 pub mod secret;
 pub mod shutdown;
