@@ -7,6 +7,7 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+mod keys_seen;
 mod metrics;
 mod parts;
 mod secrets;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -45,6 +46,7 @@ use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
+use keys_seen::KeysSeen;
 use metrics::Numbers;
 use parts::Parts;
 use systemd::Inherited;
@@ -181,10 +183,12 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         secure,
         dial,
     } = start;
+    // First of all: who hears nothing of this signal is ended by it.
+    let hangup = signal(SignalKind::hangup())?;
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
-    running.read_keys_on_hangup()?;
+    running.read_keys_on(hangup);
     tracing::info!("Serving MCP on {}", endpoint("http", address));
     if let Some((listener, certificates)) = secure {
         let address = listener.local_addr()?;
@@ -274,6 +278,10 @@ impl Running {
             parts.http.spawn(provider.keep(parts.stop_http.clone()));
         }
         let guard = Arc::new(keys::limited(guard, &config.rate));
+        let seen = KeysSeen::open(&config.store.path);
+        seen.compare(&guard, &audit);
+        let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
+        parts.store.spawn(keeping);
         let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
@@ -329,13 +337,8 @@ impl Running {
         self.parts.http.spawn(front.serve(listener, life));
     }
 
-    /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
-    ///
-    /// # Errors
-    ///
-    /// The system does not let this process hear the signal.
-    pub fn read_keys_on_hangup(&mut self) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Reads the keys again at each of these signals. They are read by themselves when their file changes, too.
+    fn read_keys_on(&mut self, mut hangup: Signal) {
         let guard = Arc::clone(self.front.guard());
         let stop = self.parts.stop_http.clone();
         self.parts.http.spawn(async move {
@@ -352,7 +355,6 @@ impl Running {
                 }
             }
         });
-        Ok(())
     }
 
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.

@@ -6,6 +6,7 @@ pub mod file;
 pub mod glob;
 pub mod json;
 pub mod life;
+pub(crate) mod places;
 pub mod rate;
 pub mod secret;
 pub mod shutdown;

@@ -255,8 +255,14 @@ impl Guard {
             return Err(Refusal::Throttled { retry_after });
         }
         self.throttle.lock().failed(peer, Instant::now());
-        tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        self.log_failed(peer, &refusal);
         Err(refusal)
+    }
+
+    fn log_failed(&self, peer: IpAddr, refusal: &Refusal) {
+        if self.throttle.lock().is_logged(Instant::now()) {
+            tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        }
     }
 
     /// Whether MCP's `ping` is answered to anybody.

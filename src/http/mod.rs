@@ -64,7 +64,8 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
 use crate::limits::{
-    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, REQUESTS_PER_CALLER_MAX,
+    UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
 use crate::telemetry::metrics::Facts;
@@ -80,7 +81,7 @@ pub struct Front {
     health: Arc<dyn HealthSource>,
     origins: OriginRules,
     limits: Limits,
-    requests: Places,
+    requests: Arc<places::OfCallers>,
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
@@ -140,7 +141,7 @@ impl Front {
             health,
             origins,
             limits,
-            requests: Places::new(limits.requests),
+            requests: places::of_callers(limits.requests, REQUESTS_PER_CALLER_MAX),
             bodies: Room::default(),
             inboxes: Arc::default(),
             pings: Places::new(PINGS_MAX),

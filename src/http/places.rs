@@ -3,6 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::places::Capacity;
+
+pub(super) use crate::base::places::{Full, Places as OfCallers};
+
+/// So many places, and so many of them for each caller.
+pub(super) fn of_callers(total: usize, per_caller: usize) -> Arc<OfCallers> {
+    OfCallers::new(Capacity {
+        total,
+        per_caller,
+        bytes: usize::MAX,
+    })
+}
+
 /// So many places and no more; a cheap clone.
 #[derive(Debug, Clone)]
 pub(super) struct Places {

@@ -15,7 +15,7 @@ use super::tasks::{self, Job};
 use super::trail::{TOO_OFTEN, Trail};
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
-use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
+use crate::limits::CALL_TIMEOUT_SECS;
 use crate::service::{
     self, Effect, FaultCode, Registered, Said, Step, TaskMode, Tool, ToolAnswer, ToolCall,
     ToolFault,
@@ -204,13 +204,13 @@ pub(super) async fn carry_out(
             .read(actor, tool.name, outcome, began.elapsed());
         return answer;
     }
-    if server.writes.len() >= WRITES_RUNNING_MAX {
-        return Err(ToolFault::new(
+    let place = server.writing.take(&call.caller.name, 0).map_err(|_| {
+        ToolFault::new(
             FaultCode::Busy,
-            "Too many changes are under way at this moment; this one was not begun.",
+            "Too many changes are under way at this moment, of this key or of all; this one was not begun.",
             "Call again in a second.",
-        ));
-    }
+        )
+    })?;
     let cancel = call.cancel.child_token();
     let _cancelled_when_dropped = cancel.clone().drop_guard();
     call.cancel = cancel.clone();
@@ -223,6 +223,7 @@ pub(super) async fn carry_out(
     let (service, name, effect) = (Arc::clone(service), tool.name, tool.clone());
     let metrics = Arc::clone(&server.metrics);
     let task = server.writes.spawn(async move {
+        let _place = place;
         let (caller, started) = (call.caller.name.clone(), Instant::now());
         if must_be_on_disk && writing.on_disk().await.is_err() {
             let fault = not_on_record();

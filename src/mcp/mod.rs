@@ -85,7 +85,7 @@ use crate::base::trace::Traces;
 use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
-    STREAMS_MAX, STREAMS_PER_CALLER_MAX,
+    STREAMS_MAX, STREAMS_PER_CALLER_MAX, WRITES_PER_CALLER_MAX, WRITES_RUNNING_MAX,
 };
 use crate::service::{Abilities, Registry, RegistryError, Service};
 use crate::telemetry::metrics::Metrics;
@@ -148,6 +148,8 @@ pub struct Server {
     shelf: Arc<Shelf>,
     streams: Arc<Places>,
     attended: Arc<Places>,
+    /// Places for [`Server::writes`].
+    writing: Arc<Places>,
     /// Cancelled when all streams shall end.
     closing: Stop,
     metrics: Arc<Metrics>,
@@ -196,6 +198,11 @@ impl Server {
                 total: ATTENDED_MAX,
                 per_caller: ATTENDED_PER_CALLER_MAX,
                 bytes: ATTENDED_BYTES_MAX,
+            }),
+            writing: Places::new(Capacity {
+                total: WRITES_RUNNING_MAX,
+                per_caller: WRITES_PER_CALLER_MAX,
+                bytes: usize::MAX,
             }),
             closing: Stop::new(),
             metrics: Arc::default(),

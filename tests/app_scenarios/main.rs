@@ -15,6 +15,7 @@ mod metrics;
 mod offers;
 mod older;
 mod outage;
+mod roles;
 mod routes;
 mod size;
 mod tokens;

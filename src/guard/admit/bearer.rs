@@ -232,7 +232,7 @@ impl Guard {
             self.throttle.lock().failed(peer, Instant::now());
         }
         let refusal = Refusal::Token(fault);
-        tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        self.log_failed(peer, &refusal);
         Err(refusal)
     }
 
