@@ -144,6 +144,7 @@ impl Bed {
         let access = &config.access;
         let tools = access.anonymous_tools.iter().filter(|tool| *tool != "ping");
         let guard = guard.with_open(Open {
+            scrapers: Vec::new(),
             loopback: access
                 .loopback_role
                 .as_ref()
