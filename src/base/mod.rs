@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod file;
+pub mod flight;
 pub mod json;
 pub mod rate;
 pub mod secret;

@@ -28,6 +28,7 @@ pub use disk::Counters;
 pub use error::StoreError;
 pub use mirror::Mirror;
 
+use crate::base::flight::Flight;
 use disk::{Disk, Found};
 use error::Fault;
 use writer::Retry;
@@ -41,6 +42,7 @@ pub struct Store {
     /// A round that did not come back from the disk in time.
     hanging: Option<JoinHandle<(Disk, Result<(), Fault>)>>,
     crowded: Arc<Notify>,
+    flight: Flight,
 }
 
 /// How the store fares.
@@ -50,6 +52,8 @@ pub struct StoreStatus {
     pub fault: Option<String>,
     /// Why a damaged store was moved aside at this start; absent when it was whole.
     pub quarantined: Option<String>,
+    /// Whether it is being made anew at this moment, after it failed.
+    pub is_replaced: bool,
     /// When everything owed was last written; absent before the first time.
     pub last_flush: Option<Instant>,
     /// Records that wait to be written.
@@ -119,6 +123,7 @@ impl Store {
             retry: Retry::default(),
             hanging: None,
             crowded,
+            flight: Flight::default(),
         };
         if let Some(fault) = fault {
             store.note_start(&fault, now);
@@ -130,5 +135,11 @@ impl Store {
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<StoreStatus> {
         self.status.subscribe()
+    }
+
+    /// Tells for how long a batch has been on its way to the disk.
+    #[must_use]
+    pub fn flight(&self) -> Flight {
+        self.flight.clone()
     }
 }
