@@ -29,6 +29,7 @@
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
 //! | [`audit`] | who did what: the trail in memory and, hash-chained, on disk |
 //! | `safety` | who may write what |
+//! | [`ops`] | how the box fares: what it measures of itself and of the machine, and the verdicts |
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
 //! | `mcp` | the protocol, free of Q-SYS |
@@ -110,6 +111,7 @@ pub mod limits;
 pub mod link;
 pub mod mcp;
 pub mod model;
+pub mod ops;
 pub mod safety;
 pub mod service;
 pub mod sim;

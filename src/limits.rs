@@ -4,11 +4,13 @@
 //! [`MEMORY_BUDGET_BYTES`]. Limits that belong to one line of code stand beside it.
 
 mod audit;
+mod health;
 mod memory;
 
 use std::time::Duration;
 
 pub use audit::*;
+pub use health::*;
 pub use memory::{MEMORY_BUDGET_BYTES, WORST_CASE_BYTES};
 
 // Names and frames of a Core
