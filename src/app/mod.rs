@@ -32,6 +32,7 @@ use crate::guard::{Caller, Guard};
 use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
+use crate::ops::health::Source;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
@@ -183,7 +184,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         running.listen_secure(listener, certificates);
         tracing::info!("Serving MCP with TLS on {}", endpoint("https", address));
     }
-    running.until_stopped().await
+    Box::pin(running.until_stopped()).await
 }
 
 /// A service whose parts run. Clients reach it by the sockets that it is given, and by [`Running::front`].
@@ -191,6 +192,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
 pub struct Running {
     server: Arc<Server>,
     front: Arc<Front>,
+    health: Arc<Health>,
     parts: Parts,
     store_status: watch::Receiver<StoreStatus>,
     stop: Stop,
@@ -215,7 +217,7 @@ impl Running {
         let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
         let opened = Store::open(&config.store.path, &names, Instant::now())
             .context("could not open the store")?;
-        let store_status = opened.store.watch_status();
+        let (store_status, store_flight) = (opened.store.watch_status(), opened.store.flight());
         parts
             .store
             .spawn(opened.store.run(parts.stop_store.clone()));
@@ -237,13 +239,16 @@ impl Running {
             cores.push(System::new(core.name.as_str().into(), link, mirror));
         }
 
-        let health = Arc::new(Health::new(
-            &cores,
-            Arc::clone(&policy),
-            store_status.clone(),
-            audit.clone(),
-            stop.clone(),
-        ));
+        let watched = health::Parts {
+            cores: &cores,
+            policy: Arc::clone(&policy),
+            store: store_status.clone(),
+            store_flight,
+            audit: audit.clone(),
+            stop: stop.clone(),
+        };
+        let health = Health::new(config, watched);
+        health.spawn(config, &mut parts.http, &parts.stop_http);
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
@@ -256,7 +261,11 @@ impl Running {
             parts.http.spawn(provider.keep(parts.stop_http.clone()));
         }
         let guard = Arc::new(keys::limited(guard, &config.rate));
-        let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
+        let system = Arc::new(SystemService::new(
+            audit.clone(),
+            Arc::clone(&guard),
+            Arc::<Health>::clone(&health),
+        ));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
@@ -275,11 +284,13 @@ impl Running {
             config.listen.names.iter().cloned().chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::clone(&server), guard, health, origins, limits)
+        let source: Arc<dyn Source> = Arc::<Health>::clone(&health);
+        let front = Front::new(Arc::clone(&server), guard, source, origins, limits)
             .with_request_log(config.log.requests);
         Ok(Self {
             server,
             front: Arc::new(front),
+            health,
             parts,
             store_status,
             stop,
@@ -335,6 +346,7 @@ impl Running {
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.
     pub fn listen_secure(&mut self, listener: TcpListener, certificates: Arc<Certificates>) {
         let front = Arc::clone(&self.front);
+        self.health.set_certificates(&certificates);
         let stop = &self.parts.stop_http;
         self.parts
             .http

@@ -41,7 +41,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub use health::{HealthSource, Level, Verdict};
 pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
 
@@ -59,6 +58,7 @@ use crate::guard::token::TokenFault;
 use crate::guard::{Allowance, Caller, CredentialId, Door, Guard, Refusal, Scope};
 use crate::limits;
 use crate::mcp::Server;
+use crate::ops::health::Source;
 use crate::tls::Certificates;
 
 /// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
@@ -113,7 +113,7 @@ impl Default for Limits {
 pub struct Front {
     server: Arc<Server>,
     guard: Arc<Guard>,
-    health: Arc<dyn HealthSource>,
+    health: Arc<dyn Source>,
     origins: OriginRules,
     limits: Limits,
     requests: AtomicUsize,
@@ -167,7 +167,7 @@ impl Front {
     pub fn new(
         server: Arc<Server>,
         guard: Arc<Guard>,
-        health: Arc<dyn HealthSource>,
+        health: Arc<dyn Source>,
         origins: OriginRules,
         limits: Limits,
     ) -> Self {
@@ -485,11 +485,10 @@ impl Front {
             (route, Some(caller)) if route.is_mcp() => {
                 endpoint::answer(self, route, request, &caller, trace).await
             }
-            (Route::Live, _) => reply::text(200, "ok\n"),
-            (Route::Ready | Route::Health, caller) => {
-                health::answer(&*self.health, route, caller.is_some())
+            (Route::Live | Route::Ready | Route::Health, caller) => {
+                health::answer(&*self.health, route, caller.as_ref())
             }
-            (Route::StatusPage, Some(_)) => health::page(&*self.health),
+            (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::OpenApi, Some(_)) => openapi::answer(),
             (Route::Token | Route::Refresh, Some(caller)) => {

@@ -110,8 +110,8 @@ impl Bed {
 
     fn start(sim: SimCore, network: Arc<Network>, folder: TempDir, settings: String) -> Self {
         let text = format!(
-            "{settings}\n[store]\npath = {:?}\n[rate]\nenabled = false\n",
-            folder.path().to_str().unwrap()
+            "{settings}\n[store]\npath = {folder:?}\n[rate]\nenabled = false\n[health]\nroot = \"{folder}/machine\"\ndisk-degraded-percent = 100\ndisk-unhealthy-percent = 100\n",
+            folder = folder.path().to_str().unwrap()
         );
         let config = Config::load(&text, &BTreeMap::new())
             .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
