@@ -7,6 +7,7 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+pub mod probe;
 mod secrets;
 pub mod simcore;
 pub mod stdio;
