@@ -45,6 +45,9 @@
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
 //! | audit keeper | the segments of the audit trail | lines to write, stop | stop and the last line is synced |
+//! | machine sampler, disk probe | one blocking thread each, at times | the time, stop | stop |
+//! | pulse | how late the runtime is | the time, stop | stop |
+//! | health | where each check stands | changes of links, store, disks, threads; the time; stop | stop |
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor, one per port | listener, its connections | stop | drained, or deadline |
 //! | keeper of the certificate | what clients see of it | files, names and addresses that change, stop | stop |
@@ -70,6 +73,7 @@ pub mod docs {
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/limits.md")]
     #![doc = include_str!("docs/audit.md")]
+    #![doc = include_str!("docs/health.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
     #![doc = include_str!("docs/mcp.md")]
@@ -93,6 +97,8 @@ pub mod docs {
         include_str!("docs/limits.md"),
         "\n\n",
         include_str!("docs/audit.md"),
+        "\n\n",
+        include_str!("docs/health.md"),
         "\n\n",
         include_str!("docs/link.md"),
         "\n\n",

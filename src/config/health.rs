@@ -53,7 +53,7 @@ pub(super) fn read(mut section: Section<'_>) -> HealthConfig {
     let section = &mut section;
     HealthConfig {
         root: section.text("root").into(),
-        every: Duration::from_secs(section.whole("every-secs", 5..=3_600)),
+        every: Duration::from_secs(section.whole("every-secs", 1..=3_600)),
         disk: steps(section, "disk", "-percent", 100),
         memory: steps(section, "memory", "-percent", 100),
         memory_left: section.whole("memory-left-percent", 0..=50),

@@ -131,6 +131,13 @@ impl Bed {
             };
             records.push((new, secret));
         }
+        let secret = key::generate().unwrap();
+        keys.insert("foyer", secret.clone());
+        let foyer = NewKey {
+            components: vec!["Foyer*".to_owned()],
+            ..NewKey::new("foyer", Role::Viewer)
+        };
+        records.push((foyer, secret));
         let guard = Guard::new(KeySource::memory(&records)).unwrap();
         let stop = Stop::new();
         let dial: Arc<dyn Dial> = network.clone();
@@ -267,6 +274,14 @@ pub(crate) struct Reply {
 }
 
 impl Client {
+    /// The same client on connections that do not end with the box's stop: as one that had come in before.
+    pub(crate) fn come_before(self) -> Self {
+        Self {
+            stop: Stop::new(),
+            ..self
+        }
+    }
+
     /// Calls a tool: the structured answer, or the fault.
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
         let reply = self.exchange(&self.tool_request(tool, &arguments)).await;
