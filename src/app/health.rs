@@ -78,6 +78,7 @@ pub(super) struct Parts<'a> {
     pub(super) store: watch::Receiver<StoreStatus>,
     pub(super) store_flight: Flight,
     pub(super) audit: Audit,
+    pub(super) pulse: Pulse,
     pub(super) stop: Stop,
 }
 
@@ -96,7 +97,7 @@ impl Health {
             store_flight: parts.store_flight,
             audit: parts.audit,
             config: config.health.clone(),
-            pulse: Pulse::start(&tokio::runtime::Handle::current()),
+            pulse: parts.pulse,
             host: watch::Sender::default(),
             disks: watch::Sender::default(),
             disk_flight: Flight::default(),
@@ -146,7 +147,6 @@ impl Health {
             stop.clone(),
             move || probe.ask(),
         ));
-        tasks.spawn(self.pulse.clone().keep(stop.clone()));
         tasks.spawn(Arc::clone(self).watch(stop.clone()));
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -34,6 +35,7 @@ use crate::http::{Front, Limits, OriginRules};
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::ops::health::Source;
+use crate::ops::pulse::Pulse;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
@@ -240,12 +242,17 @@ impl Running {
             cores.push(System::new(core.name.as_str().into(), link, mirror));
         }
 
+        let pulse = Pulse::start(&Handle::current());
+        parts
+            .http
+            .spawn(pulse.clone().keep(parts.stop_http.clone()));
         let watched = health::Parts {
             cores: &cores,
             policy: Arc::clone(&policy),
             store: store_status.clone(),
             store_flight,
             audit: audit.clone(),
+            pulse,
             stop: stop.clone(),
         };
         let health = Health::new(config, watched);
