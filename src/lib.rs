@@ -29,7 +29,7 @@
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
 //! | [`audit`] | who did what: the trail in memory and, hash-chained, on disk |
 //! | `safety` | who may write what |
-//! | [`ops`] | how the box fares: what it measures of itself and of the machine, and the verdicts |
+//! | [`ops`] | how the box fares and looks after itself: what it measures of itself and of the machine, the verdicts, what feeds the watchdog |
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
 //! | `mcp` | the protocol, free of Q-SYS |
@@ -54,6 +54,7 @@
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
 //! | MCP keeper | nothing | subscriptions (it looks for changes while there are any), panics of calls, stop | stop |
 //! | one per MCP call that speaks before its answer | the call | its client's taking it back, stop | the call's end |
+//! | watchdog | what every loop answers | ticks, stop | stop |
 //! | one per MCP task | its call of a tool | answers, cancellation, stop | the call's end, or its time is over |
 //!
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a

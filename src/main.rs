@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
+use rackhand::app::systemd::Inherited;
 use rackhand::app::{self, audit, certificate, demo, keys, probe, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
@@ -202,6 +203,17 @@ struct RunArguments {
     data: Option<PathBuf>,
 }
 
+impl RunArguments {
+    /// The configuration, or nothing after every fault of it was shown.
+    fn checked(self) -> Option<Config> {
+        let mut config = checked(&self.config)?;
+        if let Some(data) = self.data {
+            config.store.path = data;
+        }
+        Some(config)
+    }
+}
+
 #[derive(Debug, Args)]
 #[group(skip)]
 #[command(group(ArgGroup::new("side").required(true).args(["url", "config"])))]
@@ -382,14 +394,12 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
-            let Some(mut config) = checked(&arguments.config) else {
+            let Some(config) = arguments.checked() else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = arguments.data {
-                config.store.path = data;
-            }
             logging::start(&config.log.level, config.log.format)?;
-            block_on(app::run(config))?;
+            let inherited = Inherited::take()?;
+            block_on(app::run(config, inherited))?;
         }
         Command::Stdio(arguments) => return on_pipes(arguments),
         Command::Health(arguments) => return on_health(arguments),
@@ -409,12 +419,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             ));
         }
         Command::Certificate(arguments) => {
-            let Some(mut config) = checked(&arguments.config) else {
+            let Some(config) = arguments.checked() else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = arguments.data {
-                config.store.path = data;
-            }
             print(&certificate::describe(&config)?);
         }
         Command::PrintConfig => print(DEFAULT_TOML.trim_end()),

@@ -22,6 +22,7 @@ use crate::ops::health::{
 use crate::ops::host::disk::{Disks, Fill, Probe};
 use crate::ops::host::{Host, Root, SLOW, keep};
 use crate::ops::pulse::Pulse;
+use crate::ops::watchdog::Vitals;
 use crate::safety::Policy;
 use crate::service::qsys::{System, clean};
 use crate::store::{Mirror, StoreStatus};
@@ -156,9 +157,17 @@ impl Health {
     }
 
     /// For how long the disk has not answered a look or a batch of the store that is under way.
-    pub(super) fn disk_silent(&self, now: Instant) -> Option<Duration> {
+    fn disk_silent(&self, now: Instant) -> Option<Duration> {
         let flights = [&self.disk_flight, &self.store_flight];
         flights.iter().filter_map(|flight| flight.age(now)).max()
+    }
+
+    /// What tells, beside the loops, whether the process turns.
+    pub(super) fn vitals(&self) -> Vitals {
+        Vitals {
+            worker_stuck: self.pulse.stuck_for(),
+            disk_busy: self.disk_silent(Instant::now()).unwrap_or_default(),
+        }
     }
 
     async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {

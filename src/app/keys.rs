@@ -241,7 +241,9 @@ fn shown(name: &str, role: Role, key: &Secret, bounds: &str) -> String {
 ///
 /// There is no such key, or the file cannot be written.
 pub fn rotate(data: &Path, name: &str, keep_days: u16) -> anyhow::Result<String> {
-    let rotated = key_file(data).rotate(name, keep_days)?;
+    // A board whose clock was not set yet would end the key before at once.
+    let now = time(data).now();
+    let rotated = key_file(data).rotate(name, keep_days, now)?;
     let bounds = match &rotated.old {
         Some(old) => format!("The key before is now called \"{old}\" and ends with that day. "),
         None => "The key before has ended. ".to_owned(),

@@ -7,10 +7,12 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+mod parts;
 pub mod probe;
 mod secrets;
 pub mod simcore;
 pub mod stdio;
+pub mod systemd;
 pub mod trust;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +25,6 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::audit::Audit;
@@ -32,10 +33,12 @@ use crate::base::shutdown::Stop;
 use crate::config::{Config, Problems};
 use crate::guard::{Caller, Guard};
 use crate::http::{Front, Limits, OriginRules};
+use crate::limits::PIPE_DRAIN_SECS;
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::ops::health::Source;
 use crate::ops::pulse::Pulse;
+use crate::ops::watchdog;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
@@ -45,9 +48,8 @@ use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
-
-/// How long links may take to close their connections, and the store to write what is owed, when the process stops.
-const STOP_WAIT: Duration = Duration::from_secs(5);
+use parts::Parts;
+use systemd::Inherited;
 
 /// Signals closer together than this are one wish: `timeout` and some shells send to the process and to its group.
 const ONE_WISH: Duration = Duration::from_millis(500);
@@ -78,7 +80,7 @@ pub struct Start {
 /// # Errors
 ///
 /// Something needed at the start cannot be had, or a part ended unasked.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, mut inherited: Inherited) -> anyhow::Result<()> {
     let data = config.store.path.clone();
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
@@ -107,11 +109,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             "There is no key yet, so only this machine is served: make one with `rackhand key new` and start again. On this machine it is known within a second."
         );
     }
-    let listener = bind(address).await?;
+    let listener = bind(address, &mut inherited).await?;
     let secure = match secure {
         None => None,
         Some(tls) => {
-            let listener = bind(tls.address)
+            let listener = bind(tls.address, &mut inherited)
                 .await
                 .context("choose another `address` in [listen.tls], or an empty one for no TLS")?;
             let certificates = Certificates::open(certificate::source(&config, &tls))
@@ -119,6 +121,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             Some((listener, certificates))
         }
     };
+    inherited.close_rest();
     let stop = Stop::new();
     let start = Start {
         config,
@@ -130,7 +133,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     stop_on_signals(serve(start, stop.clone()), stop).await
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, inherited: &mut Inherited) -> anyhow::Result<TcpListener> {
+    if let Some(socket) = inherited.for_address(address) {
+        return Ok(TcpListener::from_std(socket)?);
+    }
     TcpListener::bind(address)
         .await
         .with_context(|| format!("could not listen on {address}"))
@@ -187,6 +193,8 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         running.listen_secure(listener, certificates);
         tracing::info!("Serving MCP with TLS on {}", endpoint("https", address));
     }
+    systemd::ready();
+    running.watch();
     Box::pin(running.until_stopped()).await
 }
 
@@ -199,6 +207,7 @@ pub struct Running {
     parts: Parts,
     store_status: watch::Receiver<StoreStatus>,
     stop: Stop,
+    stop_within: Duration,
 }
 
 impl Running {
@@ -221,9 +230,11 @@ impl Running {
         let opened = Store::open(&config.store.path, &names, Instant::now())
             .context("could not open the store")?;
         let (store_status, store_flight) = (opened.store.watch_status(), opened.store.flight());
-        parts
-            .store
-            .spawn(opened.store.run(parts.stop_store.clone()));
+        parts.store.spawn(
+            opened
+                .store
+                .run(parts.beats.life("store writer", &parts.stop_store)),
+        );
 
         let (audit, keeper) = Audit::new(&config.audit, &config.store.path);
         parts.store.spawn(keeper.run(parts.stop_store.clone()));
@@ -236,7 +247,7 @@ impl Running {
                 link_config,
                 Arc::clone(dial),
                 mirror.clone(),
-                parts.stop_links.clone(),
+                parts.beats.life("link", &parts.stop_links),
                 &mut parts.links,
             );
             cores.push(System::new(core.name.as_str().into(), link, mirror));
@@ -286,6 +297,7 @@ impl Running {
             .spawn(Arc::clone(&server).keep(parts.stop_http.clone()));
         let limits = Limits {
             connections: config.listen.connections_max,
+            drain: parts::drain(config.listen.stop_within),
             ..Limits::default()
         };
         let origins = OriginRules::new(
@@ -302,6 +314,7 @@ impl Running {
             parts,
             store_status,
             stop,
+            stop_within: config.listen.stop_within,
         })
     }
 
@@ -320,9 +333,11 @@ impl Running {
     /// Takes clients from a socket.
     pub fn listen(&mut self, listener: TcpListener) {
         let front = Arc::clone(&self.front);
-        self.parts
-            .http
-            .spawn(front.serve(listener, self.parts.stop_http.clone()));
+        let life = self
+            .parts
+            .beats
+            .life("HTTP acceptor", &self.parts.stop_http);
+        self.parts.http.spawn(front.serve(listener, life));
     }
 
     /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
@@ -356,12 +371,13 @@ impl Running {
         let front = Arc::clone(&self.front);
         self.health.set_certificates(&certificates);
         let stop = &self.parts.stop_http;
+        let life = self.parts.beats.life("HTTPS acceptor", stop);
         self.parts
             .http
             .spawn(Arc::clone(&certificates).keep(stop.clone()));
         self.parts
             .http
-            .spawn(front.serve_secure(listener, certificates, stop.clone()));
+            .spawn(front.serve_secure(listener, certificates, life));
     }
 
     /// Serves one caller on two pipes. With their end everything ends.
@@ -375,11 +391,26 @@ impl Running {
         self.parts.http.spawn(async move {
             crate::stdio::serve(&server, caller, input, output, stop_clients.clone()).await;
             server.close_streams();
-            let _finished = timeout(Limits::default().drain, server.finish_writes()).await;
+            let _finished =
+                timeout(Duration::from_secs(PIPE_DRAIN_SECS), server.finish_writes()).await;
             stop.cancel();
             stop_clients.cancelled().await;
             "stdio"
         });
+    }
+
+    /// Has the watchdog look at every loop that was begun so far.
+    pub fn watch(&mut self) {
+        let beats = std::mem::take(&mut self.parts.beats);
+        let pause = systemd::watchdog_pause();
+        let health = Arc::clone(&self.health);
+        self.parts.http.spawn(watchdog::keep(
+            beats,
+            move || health.vitals(),
+            systemd::feed,
+            pause,
+            self.parts.stop_http.clone(),
+        ));
     }
 
     /// Runs until the stop that it was given, then ends in order.
@@ -388,7 +419,10 @@ impl Running {
     ///
     /// A part ended unasked.
     pub async fn until_stopped(self) -> anyhow::Result<()> {
-        self.parts.supervise(&self.stop, &self.store_status).await
+        let within = self.stop_within;
+        self.parts
+            .supervise(&self.stop, &self.store_status, within)
+            .await
     }
 }
 
@@ -462,78 +496,5 @@ pub fn check(config: &Config, problems: &mut Problems) {
                 problems.note(format!("core[{index}].{key}"), format!("{fault:#}"));
             }
         }
-    }
-}
-
-/// The running tasks, in the three groups that stop one after the other.
-#[derive(Debug, Default)]
-struct Parts {
-    http: JoinSet<&'static str>,
-    links: JoinSet<&'static str>,
-    store: JoinSet<&'static str>,
-    stop_http: Stop,
-    stop_links: Stop,
-    stop_store: Stop,
-}
-
-impl Parts {
-    /// Waits for `stop` or for the first task that ends unasked, then stops all: no new requests and calls finished, links closed,
-    /// store written.
-    async fn supervise(
-        mut self,
-        stop: &Stop,
-        store_status: &watch::Receiver<StoreStatus>,
-    ) -> anyhow::Result<()> {
-        let unasked = tokio::select! {
-            biased;
-            () = stop.cancelled() => None,
-            Some(ended) = self.http.join_next() => Some(name(ended)),
-            Some(ended) = self.links.join_next() => Some(name(ended)),
-            Some(ended) = self.store.join_next() => Some(name(ended)),
-        };
-        if let Some(part) = &unasked {
-            tracing::error!(
-                "The part '{part}' ended unasked: the process stops, to be started anew."
-            );
-        }
-        let drain = Limits::default().drain + STOP_WAIT;
-        end("clients", &self.stop_http, self.http, drain).await;
-        end("links", &self.stop_links, self.links, STOP_WAIT).await;
-        end("store", &self.stop_store, self.store, STOP_WAIT).await;
-        match unasked {
-            None => {
-                match store_status.borrow().fault.as_ref() {
-                    None => tracing::info!(
-                        "Stopped: all connections are closed, and what was learnt is stored."
-                    ),
-                    Some(fault) => tracing::warn!(
-                        "Stopped: all connections are closed, but what was learnt is not stored: {fault}"
-                    ),
-                }
-                Ok(())
-            }
-            Some(part) => anyhow::bail!("the part '{part}' ended unasked"),
-        }
-    }
-}
-
-fn name(ended: Result<&'static str, JoinError>) -> String {
-    match ended {
-        Ok(part) => part.to_owned(),
-        Err(fault) => format!("a task that panicked ({fault})"),
-    }
-}
-
-/// Stops a group and waits for it, for no longer than `wait`.
-async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: Duration) {
-    stop.cancel();
-    let joined = timeout(wait, async { while tasks.join_next().await.is_some() {} });
-    if joined.await.is_err() {
-        tracing::warn!(
-            "{group}: {} tasks did not end within {} s and are cut",
-            tasks.len(),
-            wait.as_secs()
-        );
-        tasks.shutdown().await;
     }
 }

@@ -7,7 +7,9 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::redact;
 use crate::base::clock::UnixMillis;
+use crate::limits::AUDIT_DETAIL_MAX_BYTES;
 
 /// What a line is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,10 +133,10 @@ impl Entry {
         }
     }
 
-    /// The same with details.
+    /// The same with details, cut if they are too long for a line.
     #[must_use]
     pub fn with_detail(mut self, detail: &serde_json::Value) -> Self {
-        self.detail = serde_json::value::to_raw_value(detail).ok().map(Arc::from);
+        self.detail = redact::bounded(detail, AUDIT_DETAIL_MAX_BYTES);
         self
     }
 

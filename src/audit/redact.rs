@@ -35,12 +35,16 @@ const HIDDEN: &str = "***";
 
 /// The arguments of a call.
 pub(super) fn arguments(arguments: &Value) -> Option<Arc<RawValue>> {
-    let clean = without_secrets(arguments);
-    let text = plain_json(clean.to_string());
-    if text.len() <= AUDIT_ARGUMENTS_MAX_BYTES {
+    bounded(&without_secrets(arguments), AUDIT_ARGUMENTS_MAX_BYTES)
+}
+
+/// JSON that takes no more room than this, as far as its texts have no more than that of quotes.
+pub(super) fn bounded(json: &Value, most: usize) -> Option<Arc<RawValue>> {
+    let text = plain_json(json.to_string());
+    if text.len() <= most {
         return RawValue::from_string(text).ok().map(Arc::from);
     }
-    let end = text.floor_char_boundary(AUDIT_ARGUMENTS_MAX_BYTES / 2);
+    let end = text.floor_char_boundary(most / 2);
     let shown = text.get(..end).unwrap_or_default();
     let cut = json!({"cut": shown, "bytes": text.len()});
     to_raw_value(&cut).ok().map(Arc::from)

@@ -11,7 +11,7 @@ use super::entry::{Entry, Kind};
 use crate::base::clock::UnixMillis;
 use crate::limits::{AUDIT_CALLERS_SUMMED, AUDIT_STRANGERS_NAMED};
 
-/// Different reasons of refusals that are counted apart; further ones count as `OTHER`. There are fewer in the program.
+/// Different reasons of refusals that are counted apart in one line; further ones count as `OTHER`.
 const REASONS: usize = 16;
 
 /// The name under which callers are summed who find no place of their own.

@@ -556,3 +556,23 @@ async fn names_cannot_break_out_of_their_line() {
             && (letter.is_control() || crate::base::text::is_hidden(letter)))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_line_about_more_than_fits_is_cut_and_the_chain_stays_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let bed = Bed::start(folder.path());
+    let names: Vec<_> = (0..256)
+        .map(|number| format!("{number} {}", "\u{202e}".repeat(60)))
+        .collect();
+    bed.audit.note(Kind::Key, None, &json!({ "added": names }));
+    bed.write(&"é".repeat(64), -12);
+    bed.stop().await;
+    let lines = lines(folder.path());
+    let cut = lines.iter().find(|line| line["kind"] == "key").unwrap();
+    assert!(cut["detail"]["bytes"].as_u64().unwrap() > 90_000, "{cut}");
+    assert!(verify(folder.path()).is_whole());
+    let bed = Bed::start(folder.path());
+    bed.stop().await;
+    assert!(verify(folder.path()).is_whole());
+    assert!(!kinds(folder.path()).contains(&"cut".to_owned()));
+}

@@ -105,6 +105,8 @@ pub struct ListenConfig {
     pub allowed_origins: Vec<String>,
     /// Connections at once.
     pub connections_max: usize,
+    /// Time in which the whole service stops when it is told to.
+    pub stop_within: Duration,
 }
 
 /// Section `[access]`.

@@ -93,6 +93,7 @@ fn read_listen(table: Table, problems: &mut Problems) -> ListenConfig {
     }
     let connections_max =
         usize::try_from(section.whole("connections-max", 8..=16_384)).unwrap_or(8);
+    let stop_within = Duration::from_secs(section.whole("stop-within-secs", 12..=300));
     let tls = section.table("tls");
     ListenConfig {
         address,
@@ -100,6 +101,7 @@ fn read_listen(table: Table, problems: &mut Problems) -> ListenConfig {
         names,
         allowed_origins,
         connections_max,
+        stop_within,
     }
 }
 

@@ -275,11 +275,25 @@ impl Guard {
         let Some((file, seen)) = &self.file else {
             return Ok(false);
         };
-        let stamp = file.stamp();
-        if std::mem::replace(&mut *seen.lock(), stamp) == stamp {
+        self.read_if_changed(seen, || file.stamp(), || file.list())
+    }
+
+    /// One reading at a time, or one from before a change could come in behind the one from after it, and a revoked key with it. One
+    /// that failed counts as none, so that the next look tries again.
+    fn read_if_changed(
+        &self,
+        seen: &Mutex<Stamp>,
+        stamp: impl FnOnce() -> Stamp,
+        read: impl FnOnce() -> Result<Vec<KeyRecord>, KeyFileError>,
+    ) -> Result<bool, KeyFileError> {
+        let mut seen = seen.lock();
+        let stamp = stamp();
+        if *seen == stamp {
             return Ok(false);
         }
-        self.reload()
+        let is_another = self.take_in(read()?);
+        *seen = stamp;
+        Ok(is_another)
     }
 
     /// Reads the key file again, changed or not, and says in the log what changed. Answers whether anything did.
@@ -287,10 +301,19 @@ impl Guard {
     /// # Errors
     /// The file cannot be read; the keys known before stay in force.
     pub fn reload(&self) -> Result<bool, KeyFileError> {
-        let Some((file, _)) = &self.file else {
+        let Some((file, seen)) = &self.file else {
             return Ok(false);
         };
-        let mut table = Table::of(&self.given, file.list()?);
+        let mut seen = seen.lock();
+        let stamp = file.stamp();
+        let is_another = self.take_in(file.list()?);
+        *seen = stamp;
+        Ok(is_another)
+    }
+
+    /// Puts these keys of the file in force, and says what changed. Answers whether anything did.
+    fn take_in(&self, kept: Vec<KeyRecord>) -> bool {
+        let mut table = Table::of(&self.given, kept);
         if let Some(rates) = &self.rates {
             table.fund(&self.table.read(), rates);
         }
@@ -308,12 +331,12 @@ impl Guard {
             ?gone,
             "the keys were read again"
         );
-        if let Some(witness) = self.witness.get() {
+        if let Some(witness) = self.witness.get().filter(|_| !is_same) {
             witness.keys_changed(&added, &changed, &gone);
         }
         *self.table.write() = table;
         self.changes.send_replace(());
-        Ok(!is_same)
+        !is_same
     }
 
     /// Reads everything that can change again: the secret of tokens and the keys. Blocks.
@@ -362,6 +385,7 @@ impl Guard {
     pub async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         let mut before = self.time.now();
+        let mut last_fault = None;
         loop {
             tokio::select! {
                 biased;
@@ -377,9 +401,15 @@ impl Guard {
             let guard = Arc::clone(&self);
             // A dying card can hold a look at a file for seconds, and no runtime worker should wait for it.
             let look = tokio::task::spawn_blocking(move || guard.look()).await;
-            if let Ok(Err(error)) = look {
+            let fault = look
+                .ok()
+                .and_then(Result::err)
+                .map(|fault| format!("{:#}", anyhow::Error::from(fault)));
+            // Said once, not with each look.
+            if let Some(error) = fault.as_ref().filter(|_| fault != last_fault) {
                 tracing::error!(%error, "the changed key file cannot be read, the keys known before stay in force");
             }
+            last_fault = fault;
         }
     }
 

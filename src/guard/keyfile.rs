@@ -1,7 +1,7 @@
 //! The file of keys: names, roles, hashes. Mode 0600, replaced atomically, shared by the running service and the command line.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,18 @@ use super::network::Network;
 use super::token::OUTSIDE_PREFIX;
 use super::{Reach, Role, Scope};
 use crate::base::clock::UnixMillis;
+use crate::base::file;
 use crate::base::secret::Secret;
-use crate::limits::{KEY_NETWORKS_MAX, KEYS_MAX};
+use crate::limits::{KEY_FILE_MAX_BYTES, KEY_NETWORKS_MAX, KEYS_MAX, REACH_TEXT_MAX_BYTES};
 
 /// Format of the file. A newer one is refused, not guessed at.
 const VERSION: u32 = 1;
 
-/// Bytes read of the file at most: room for [`KEYS_MAX`] keys with long names.
-const FILE_MAX_BYTES: u64 = 256 << 10;
-
 /// A day, milliseconds.
 const DAY_MILLIS: u64 = 86_400_000;
+
+/// What stands between the name of a key that was rotated and its last day.
+const UNTIL: &str = " until ";
 
 /// Longest name of a key, characters.
 const KEY_NAME_MAX: usize = 64;
@@ -52,6 +53,13 @@ pub struct KeyRecord {
     /// SHA-256 of the key.
     #[serde(with = "hex")]
     pub sha256: KeyHash,
+}
+
+impl KeyRecord {
+    /// Bytes of all its patterns of components.
+    pub(super) fn pattern_bytes(&self) -> usize {
+        self.components.iter().map(String::len).sum()
+    }
 }
 
 /// What a new key shall be.
@@ -146,6 +154,20 @@ pub enum KeyFileError {
     /// The file is full.
     #[error("the key file holds {KEYS_MAX} keys, and that is the most; revoke one first")]
     Full,
+    /// The patterns of all keys together are too long.
+    #[error(
+        "the patterns of components of all keys together have at most {REACH_TEXT_MAX_BYTES} bytes: use fewer or shorter ones, or revoke a key that has many"
+    )]
+    TooManyPatterns,
+    /// The file would be, or is, longer than what is read of it.
+    #[error(
+        "key file {} has room for {KEY_FILE_MAX_BYTES} bytes, and this is more: use shorter names and fewer networks, or revoke keys",
+        path.display()
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
     /// The operating system has no randomness.
     #[error("the operating system gave no random bytes: {0}")]
     NoRandomness(getrandom::Error),
@@ -198,11 +220,14 @@ impl KeyFile {
     pub fn list(&self) -> Result<Vec<KeyRecord>, KeyFileError> {
         let mut text = String::new();
         match File::open(&self.path) {
-            Ok(file) => file.take(FILE_MAX_BYTES).read_to_string(&mut text),
+            Ok(file) => file.take(KEY_FILE_MAX_BYTES + 1).read_to_string(&mut text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => Err(error),
         }
         .map_err(|source| self.io(source))?;
+        if is_too_long(text.len()) {
+            return Err(self.too_long());
+        }
         let contents: Contents =
             serde_json::from_str(&text).map_err(|source| KeyFileError::Damaged {
                 path: self.path.clone(),
@@ -260,13 +285,18 @@ impl KeyFile {
         })
     }
 
-    /// Makes a key with the name and the rights of another. That one goes on under a name with its last day, for `keep_days` from now.
+    /// Makes a key with the name and the rights of another. That one goes on under a name with its last day, for `keep_days` from `now`,
+    /// which is the time by which keys are judged.
     ///
     /// # Errors
     /// There is no such key, it was rotated with the same last day already, or the file is full or cannot be read or written.
-    pub fn rotate(&self, name: &str, keep_days: u16) -> Result<Rotated, KeyFileError> {
+    pub fn rotate(
+        &self,
+        name: &str,
+        keep_days: u16,
+        now: UnixMillis,
+    ) -> Result<Rotated, KeyFileError> {
         let key = key::generate().map_err(KeyFileError::NoRandomness)?;
-        let now = UnixMillis::now();
         let mut rotated = None;
         self.change(|keys| {
             let before = keys.iter().find(|record| record.name == name).cloned();
@@ -278,7 +308,7 @@ impl KeyFile {
                 // A key that ends sooner anyway still does.
                 let end = before.expires.map_or(end, |own| own.min(end));
                 let kept = KeyRecord {
-                    name: format!("{name} until {}", end.last_day()),
+                    name: format!("{name}{UNTIL}{}", end.last_day()),
                     expires: Some(end),
                     ..before.clone()
                 };
@@ -293,7 +323,7 @@ impl KeyFile {
             }
             rotated = Some((old, before.role));
             keys.push(KeyRecord {
-                created: now,
+                created: UnixMillis::now(),
                 sha256: key::hash(key.expose()),
                 ..before
             });
@@ -313,30 +343,36 @@ impl KeyFile {
         &self,
         edit: impl FnOnce(&mut Vec<KeyRecord>) -> Result<(), KeyFileError>,
     ) -> Result<(), KeyFileError> {
-        let lock = private_file(&self.path.with_extension("lock"), false)
-            .map_err(|source| self.io(source))?;
+        let lock =
+            private_file(&self.path.with_extension("lock")).map_err(|source| self.io(source))?;
         lock.lock().map_err(|source| self.io(source))?;
         let mut keys = self.list()?;
         edit(&mut keys)?;
-        self.replace(keys).map_err(|source| self.io(source))
+        if keys.iter().map(KeyRecord::pattern_bytes).sum::<usize>() > REACH_TEXT_MAX_BYTES {
+            return Err(KeyFileError::TooManyPatterns);
+        }
+        self.replace(keys)
     }
 
-    fn replace(&self, keys: Vec<KeyRecord>) -> io::Result<()> {
+    fn replace(&self, keys: Vec<KeyRecord>) -> Result<(), KeyFileError> {
         let contents = Contents {
             version: VERSION,
             keys,
         };
-        let draft = self.path.with_extension("new");
-        let mut file = private_file(&draft, true)?;
-        file.write_all(&serde_json::to_vec_pretty(&contents)?)?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&draft, &self.path)?;
-        let folder = self
-            .path
-            .parent()
-            .filter(|path| !path.as_os_str().is_empty());
-        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
+        let mut text =
+            serde_json::to_vec_pretty(&contents).map_err(|fault| self.io(fault.into()))?;
+        text.push(b'\n');
+        // What is longer could not be read again, and nobody would come in any more.
+        if is_too_long(text.len()) {
+            return Err(self.too_long());
+        }
+        file::replace(&self.path, &text).map_err(|source| self.io(source))
+    }
+
+    fn too_long(&self) -> KeyFileError {
+        KeyFileError::TooLong {
+            path: self.path.clone(),
+        }
     }
 
     fn io(&self, source: io::Error) -> KeyFileError {
@@ -355,6 +391,12 @@ pub fn is_name(name: &str) -> bool {
         && name.trim() == name
         && !name.starts_with('(')
         && !name.starts_with(OUTSIDE_PREFIX)
+}
+
+/// Whether a key of this name now may be the one that was called so before: the same, or one that was rotated since.
+pub(super) fn is_same_or_rotated(before: &str, now: &str) -> bool {
+    let rest = now.strip_prefix(before);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(UNTIL))
 }
 
 /// Whether a key can be made so.
@@ -384,13 +426,17 @@ pub(super) fn record(new: &NewKey, key: &Secret) -> KeyRecord {
     }
 }
 
-fn private_file(path: &Path, truncate: bool) -> io::Result<File> {
+fn private_file(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(truncate)
+        .truncate(false)
         .mode(0o600)
         .open(path)
+}
+
+fn is_too_long(bytes: usize) -> bool {
+    u64::try_from(bytes).map_or(true, |bytes| bytes > KEY_FILE_MAX_BYTES)
 }
 
 /// Hashes as hexadecimal text.
@@ -509,5 +555,62 @@ mod tests {
             );
             assert_eq!(fs::read_to_string(file.path()).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_read_again_is_never_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        let long = |number: usize| NewKey {
+            networks: (0..KEY_NETWORKS_MAX)
+                .map(|host| {
+                    format!("fd00:1111:2222:3333:4444:5555:6666:{host}")
+                        .parse()
+                        .unwrap()
+                })
+                .collect(),
+            ..new(&format!("{number:0>3} {}", "é".repeat(60)))
+        };
+        let made = (0..KEYS_MAX).map_while(|number| file.create(&long(number)).ok());
+        let made = made.count();
+        assert!((100..KEYS_MAX).contains(&made), "{made}");
+        let fault = file.create(&long(999)).unwrap_err();
+        assert!(matches!(fault, KeyFileError::TooLong { .. }), "{fault}");
+        assert_eq!(file.list().unwrap().len(), made);
+        file.revoke(&long(0).name).unwrap();
+        fs::write(file.path(), " ".repeat(300 << 10)).unwrap();
+        assert!(matches!(file.list(), Err(KeyFileError::TooLong { .. })));
+    }
+
+    #[test]
+    fn the_patterns_of_all_keys_have_a_bound_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        let bounded = |number: usize| NewKey {
+            components: vec!["x".repeat(128); 32],
+            ..new(&number.to_string())
+        };
+        for number in 0..REACH_TEXT_MAX_BYTES / (128 * 32) {
+            file.create(&bounded(number)).unwrap();
+        }
+        let fault = file.create(&bounded(99)).unwrap_err();
+        assert!(matches!(fault, KeyFileError::TooManyPatterns), "{fault}");
+        file.create(&new("unbounded")).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_is_rotated_while_the_clock_says_1970_goes_on_for_its_days() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("keys.json"));
+        file.create(&new("desk")).unwrap();
+        let highest = UnixMillis(2_000_000_000_000);
+        file.rotate("desk", 7, highest).unwrap();
+        let ends: Vec<_> = file
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|key| key.expires)
+            .collect();
+        assert_eq!(ends, [Some(UnixMillis(highest.0 + 7 * DAY_MILLIS)), None]);
     }
 }

@@ -33,6 +33,10 @@ fn told(fault: &KeyFileError) -> String {
     match fault {
         KeyFileError::Io { source, .. } => format!("the key file cannot be used: {source}"),
         KeyFileError::Damaged { .. } => "the key file is damaged".to_owned(),
+        KeyFileError::Newer { .. } => {
+            "the key file was written by a newer version of this program".to_owned()
+        }
+        KeyFileError::TooLong { .. } => "the key file would be too long".to_owned(),
         other => other.to_string(),
     }
 }

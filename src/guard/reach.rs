@@ -4,8 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-
+use crate::base::glob::{self, Glob};
 use crate::limits::{REACH_PATTERN_MAX_CHARS, REACH_PATTERNS_MAX};
 use crate::model::name::ControlRef;
 
@@ -19,7 +18,7 @@ pub struct Reach(Option<Arc<Bound>>);
 
 struct Bound {
     patterns: Vec<String>,
-    set: GlobSet,
+    globs: Vec<Glob>,
 }
 
 impl Reach {
@@ -43,18 +42,15 @@ impl Reach {
                 "a key has at most {REACH_PATTERNS_MAX} patterns of components"
             ));
         }
-        let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            set.add(glob(pattern).map_err(|problem| {
+        let compile = |pattern: &String| {
+            read(pattern).map_err(|problem| {
                 format!("the pattern of components {pattern:?} cannot be used: {problem}")
-            })?);
-        }
-        let set = set
-            .build()
-            .map_err(|fault| format!("the patterns of components cannot be used: {fault}"))?;
+            })
+        };
+        let globs = patterns.iter().map(compile).collect::<Result<_, _>>()?;
         Ok(Self(Some(Arc::new(Bound {
             patterns: patterns.to_vec(),
-            set,
+            globs,
         }))))
     }
 
@@ -67,9 +63,10 @@ impl Reach {
     /// Whether a component, or a named control, of this name is within reach.
     #[must_use]
     pub fn covers(&self, name: &str) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|bound| bound.set.is_match(name.to_lowercase()))
+        self.0.as_ref().is_none_or(|bound| {
+            let name = folded(name);
+            bound.globs.iter().any(|glob| glob.fits(&name))
+        })
     }
 
     /// Whether a control is within reach: by its component, or by its own name if it is a named control.
@@ -89,7 +86,7 @@ impl Reach {
     }
 }
 
-fn glob(text: &str) -> Result<Glob, String> {
+fn read(text: &str) -> Result<Glob, String> {
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
@@ -101,10 +98,11 @@ fn glob(text: &str) -> Result<Glob, String> {
     if text.chars().any(char::is_control) {
         return Err("it has control characters, which no name has".to_owned());
     }
-    GlobBuilder::new(&text.to_lowercase())
-        .literal_separator(false)
-        .build()
-        .map_err(|fault| fault.kind().to_string())
+    Ok(Glob::new(&folded(text))?)
+}
+
+fn folded(text: &str) -> String {
+    text.chars().map(glob::lower).collect()
 }
 
 impl PartialEq for Reach {

@@ -12,6 +12,7 @@ use super::network::Network;
 use super::rate::{Purse, Rates};
 use super::{Caller, CredentialId, KeyId, Reach, Scopes};
 use crate::base::clock::UnixMillis;
+use crate::limits::REACH_TEXT_MAX_BYTES;
 
 /// What a key gives.
 #[derive(Debug)]
@@ -97,8 +98,15 @@ impl Table {
         };
         // What was given comes last, and wins.
         let kept = kept.into_iter().filter(is_new);
+        let mut pattern_bytes = 0;
         for record in kept.chain(given.iter().cloned()) {
             let hash = record.sha256;
+            let bytes = pattern_bytes + record.pattern_bytes();
+            if bytes > REACH_TEXT_MAX_BYTES {
+                tracing::error!(key = %record.name, "a key is left out: the patterns of components of all keys together are too long");
+                continue;
+            }
+            pattern_bytes = bytes;
             if let Some(holder) = Holder::of(record) {
                 all.insert(hash, holder);
             }

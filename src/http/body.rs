@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::header::{HeaderMap, TRANSFER_ENCODING};
 
 use super::lasting::Lasting;
 use super::seats::Busy;
@@ -17,6 +18,17 @@ use super::sse::{Pulse, Sse};
 use super::trail::Lines;
 use crate::base::shutdown::Stop;
 use crate::guard::Guard;
+
+/// Whether a body is coded in another way than in chunks (RFC 9112, section 6.1). Who takes it apart sees the chunks alone, so that what
+/// is compressed within them would look like the body itself.
+pub(super) fn is_coded_twice(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => false,
+        (Some(one), None) => !one.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => true,
+    }
+}
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,18 +178,21 @@ impl Body {
         }
     }
 
-    /// Lets somebody watch whether a stream of events is taken.
+    /// Lets somebody watch whether a stream is taken.
     pub(super) fn pulse(&mut self) -> Option<Arc<Pulse>> {
         match self {
             Self::Events(events) => Some(events.pulse()),
-            Self::Whole(_) | Self::Lines(_) | Self::Lasting(_) => None,
+            Self::Lines(lines) => Some(lines.pulse()),
+            Self::Whole(_) | Self::Lasting(_) => None,
         }
     }
 
-    /// Counts a stream of events as work for as long as it flows. Anything else was done when it was made.
+    /// Counts a stream as work for as long as it flows. Anything else was done when it was made.
     pub(super) fn hold(&mut self, busy: Busy) {
-        if let Self::Events(events) = self {
-            events.hold(busy);
+        match self {
+            Self::Events(events) => events.hold(busy),
+            Self::Lines(lines) => lines.hold(busy),
+            Self::Whole(_) | Self::Lasting(_) => {}
         }
     }
 }

@@ -108,7 +108,7 @@ async fn post(
             "Send `Accept: application/json, text/event-stream`.",
         ));
     }
-    let _slot = front.request_slot().ok_or(Refusal::busy(
+    let _slot = front.requests.take().ok_or(Refusal::busy(
         "Too many requests are being answered at this moment. Try again in a second.",
     ))?;
     let body = read(front, headers, body).await?;

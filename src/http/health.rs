@@ -26,7 +26,8 @@ pub(super) fn answer(source: &dyn Source, route: Route, caller: Option<&Caller>)
         None => report.short(status, now),
         Some(caller) => report.to_json(status, now, caller.reach.is_everything()),
     };
-    if caller.is_some()
+    // The figures count everything.
+    if caller.is_some_and(|caller| caller.reach.is_everything())
         && let Some(fields) = body.as_object_mut()
     {
         fields.insert("detail".into(), source.detail());

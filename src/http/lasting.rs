@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Front;
 use super::converse::Taken;
+use super::farewell;
 use super::messages::Messages;
 use super::socket::Socket;
 use super::sse::{Source, Sse};
@@ -136,7 +137,7 @@ where
             () = stop.cancelled(), if last_words.is_none() => {
                 source.end();
                 last_words = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
-                continue;
+                farewell::event()
             }
             () = pass.ended(), if last_words.is_none() => {
                 source.end();

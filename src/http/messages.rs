@@ -28,20 +28,29 @@ pub(super) struct Inboxes(Mutex<HashMap<SessionId, Inbox>>);
 #[derive(Debug)]
 struct Inbox {
     connection: Arc<Connection>,
-    owner: Arc<str>,
+    owner: Caller,
 }
 
 impl Inboxes {
     fn find(&self, id: &str, caller: &Caller) -> Option<Arc<Connection>> {
         let inboxes = self.0.lock();
         let inbox = inboxes.get(&SessionId::parse(id)?)?;
-        (inbox.owner == caller.name).then(|| Arc::clone(&inbox.connection))
+        may_post(&inbox.owner, caller).then(|| Arc::clone(&inbox.connection))
     }
 
     fn close(&self, id: SessionId) {
         let inbox = self.0.lock().remove(&id);
         drop(inbox);
     }
+}
+
+/// Whether a caller may post into a stream: what is posted is carried out with the rights of whoever opened it, so that a token with
+/// fewer of them may not.
+fn may_post(owner: &Caller, caller: &Caller) -> bool {
+    owner.name == caller.name
+        && owner.role <= caller.role
+        && owner.scopes.and(caller.scopes) == owner.scopes
+        && owner.reach == caller.reach
 }
 
 /// The way out of one stream.
@@ -100,7 +109,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
     };
     let inbox = Inbox {
         connection: Arc::new(connection),
-        owner: Arc::clone(&caller.name),
+        owner: caller.clone(),
     };
     front.inboxes.0.lock().insert(id, inbox);
     let messages = Messages {

@@ -5,14 +5,18 @@ mod authority;
 mod body;
 mod converse;
 mod endpoint;
+mod farewell;
 mod health;
 mod lasting;
+mod limits;
 mod messages;
 mod multiplexed;
 mod open;
 mod openapi;
 mod origin;
+mod places;
 mod rate;
+mod refusal;
 mod reply;
 mod resource;
 mod route;
@@ -29,85 +33,43 @@ mod websocket;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use hyper::header::{HeaderValue, RETRY_AFTER};
 use hyper::{Method, Request, Response, Version};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+pub use limits::Limits;
 pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
 
 use self::body::{Body, Room};
 use self::messages::Inboxes;
-use self::reply::Refused;
+use self::places::Places;
+use self::refusal::{lacks_scope, refuse, turn_away, wrong_kind};
 use self::resource::Metadata;
 use self::seats::{Full, Seats};
 use self::secure::Secure;
 use self::stream::Stream;
 use self::visit::Visit;
+use crate::base::life::Life;
 use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
-use crate::guard::token::TokenFault;
-use crate::guard::{Allowance, Caller, CredentialId, Door, Guard, Refusal, Scope};
-use crate::limits;
+use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
+use crate::limits::{
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+};
 use crate::mcp::Server;
 use crate::ops::health::Source;
 use crate::tls::Certificates;
 
 /// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
-
-/// The bounds of the HTTP surface. [`Default`] takes the numbers of [`crate::limits`].
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Connections in all.
-    pub connections: usize,
-    /// Connections of one address.
-    pub per_address: usize,
-    /// TLS handshakes under way.
-    pub handshakes: usize,
-    /// TLS handshakes of one address under way.
-    pub handshakes_per_address: usize,
-    /// Time for a TLS handshake.
-    pub handshake_timeout: Duration,
-    /// Requests that are being answered.
-    pub requests: usize,
-    /// Bytes of one body.
-    pub body: usize,
-    /// Bytes of all bodies that are held at one moment.
-    pub bodies: usize,
-    /// Time for the head of a request, from the end of the one before.
-    pub head_timeout: Duration,
-    /// Time for the body of a request.
-    pub body_timeout: Duration,
-    /// Time for open connections to end when the process stops.
-    pub drain: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: limits::CONNECTIONS_MAX,
-            per_address: limits::CONNECTIONS_PER_ADDRESS_MAX,
-            handshakes: limits::HANDSHAKES_MAX,
-            handshakes_per_address: limits::HANDSHAKES_PER_ADDRESS_MAX,
-            handshake_timeout: Duration::from_secs(limits::HANDSHAKE_TIMEOUT_SECS),
-            requests: limits::REQUESTS_MAX,
-            body: limits::BODY_MAX_BYTES,
-            bodies: limits::BODIES_MAX_BYTES,
-            head_timeout: Duration::from_secs(limits::HEAD_TIMEOUT_SECS),
-            body_timeout: Duration::from_secs(limits::BODY_TIMEOUT_SECS),
-            drain: Duration::from_secs(limits::DRAIN_TIMEOUT_SECS),
-        }
-    }
-}
 
 /// The HTTP surface, shared by all connections.
 pub struct Front {
@@ -116,17 +78,19 @@ pub struct Front {
     health: Arc<dyn Source>,
     origins: OriginRules,
     limits: Limits,
-    requests: AtomicUsize,
+    requests: Places,
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
-    websockets: websocket::Count,
+    /// Requests of strangers whose bodies are read.
+    pings: Places,
+    websockets: Places,
     /// Makes ids of requests.
     traces: Traces,
     /// Whether each request gets a line in the log.
     logs_requests: bool,
-    exports: trail::Count,
-    multiplexed: multiplexed::Count,
+    exports: Places,
+    multiplexed: Places,
     answers: multiplexed::Answers,
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
@@ -151,16 +115,6 @@ enum Port {
     Secure(Arc<Secure>),
 }
 
-/// A place among the requests, given back when dropped.
-#[derive(Debug)]
-struct Slot<'a>(&'a AtomicUsize);
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Front {
     /// The surface of this server, behind this guard.
     #[must_use]
@@ -181,14 +135,15 @@ impl Front {
             health,
             origins,
             limits,
-            requests: AtomicUsize::new(0),
+            requests: Places::new(limits.requests),
             bodies: Room::default(),
             inboxes: Arc::default(),
-            websockets: websocket::Count::default(),
+            pings: Places::new(PINGS_MAX),
+            websockets: Places::new(WEBSOCKETS_MAX),
             traces: Traces::default(),
             logs_requests: false,
-            exports: trail::Count::default(),
-            multiplexed: multiplexed::Count::default(),
+            exports: Places::new(AUDIT_EXPORTS_MAX),
+            multiplexed: Places::new(HTTP2_CONNECTIONS_MAX),
             answers: multiplexed::Answers::default(),
             seats: Seats::new(limits.connections, limits.per_address),
             certificates: OnceLock::new(),
@@ -208,10 +163,14 @@ impl Front {
         self
     }
 
-    /// Accepts connections until `stop`, then ends streams, lets requests finish, and waits for the changes under way; what is
+    /// Accepts connections until its life is stopped, then ends streams, lets requests finish, and waits for the changes under way; what is
     /// still open after [`Limits::drain`] is cut. A panic in a connection goes on here, so that the supervisor sees it.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: Stop) -> &'static str {
-        self.accept(listener, Port::Plain, stop).await;
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        life: impl Into<Life>,
+    ) -> &'static str {
+        self.accept(listener, Port::Plain, life.into()).await;
         "http"
     }
 
@@ -220,13 +179,13 @@ impl Front {
         self: Arc<Self>,
         listener: TcpListener,
         certificates: Arc<Certificates>,
-        stop: Stop,
+        life: impl Into<Life>,
     ) -> &'static str {
         match Secure::new(&certificates, &self.limits) {
             Ok(secure) => {
                 // Of two ports with TLS the first names the authority.
                 let _first = self.certificates.set(certificates);
-                self.accept(listener, Port::Secure(Arc::new(secure)), stop)
+                self.accept(listener, Port::Secure(Arc::new(secure)), life.into())
                     .await;
             }
             Err(error) => tracing::error!(%error, "TLS cannot be set up"),
@@ -234,12 +193,14 @@ impl Front {
         "https"
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port, stop: Stop) {
+    async fn accept(self: Arc<Self>, listener: TcpListener, port: Port, life: Life) {
+        let Life { stop, beat } = life;
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                never = beat.answer() => match never {},
                 Some(ended) = connections.join_next() => pass_on_panic(ended),
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => {
@@ -253,8 +214,16 @@ impl Front {
         drop(listener);
         self.server.close_streams();
         let drained = tokio::time::timeout(self.limits.drain, async {
-            while let Some(ended) = connections.join_next().await {
-                pass_on_panic(ended);
+            let mut tick = tokio::time::interval(crate::limits::DRAIN_TOLD_EVERY);
+            tick.tick().await;
+            loop {
+                tokio::select! {
+                    ended = connections.join_next() => match ended {
+                        Some(ended) => pass_on_panic(ended),
+                        None => break,
+                    },
+                    _ = tick.tick() => tracing::info!("Stopping: {} connections are still open.", connections.len()),
+                }
             }
             self.server.finish_writes().await;
         });
@@ -297,7 +266,7 @@ impl Front {
         // Answers are written whole; waiting to fill a packet would only delay them.
         let _ = stream.set_nodelay(true);
         // A client that lost its power says nothing, and the kernel would resend for a quarter of an hour.
-        let limit = Duration::from_secs(limits::UNACKNOWLEDGED_SECS);
+        let limit = Duration::from_secs(UNACKNOWLEDGED_SECS);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(limit));
         let front = Arc::clone(self);
         let stop = stop.clone();
@@ -325,12 +294,6 @@ impl Front {
         tokio::time::sleep(ACCEPT_REST).await;
     }
 
-    fn request_slot(&self) -> Option<Slot<'_>> {
-        let before = self.requests.fetch_add(1, Ordering::Relaxed);
-        let slot = Slot(&self.requests);
-        (before < self.limits.requests).then_some(slot)
-    }
-
     async fn respond(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Body> {
         let mut visit = Visit::begin(self, &request, peer);
         let mut response = self.check_and_answer(request, peer, &mut visit).await;
@@ -345,6 +308,17 @@ impl Front {
         visit: &mut Visit,
     ) -> Response<Body> {
         let route = Route::of(request.uri().path());
+        if body::is_coded_twice(request.headers()) {
+            let mut response = refuse(
+                route,
+                request.headers(),
+                501,
+                "The body is coded in a way that is not read here: send it with `Content-Length`, or with `Transfer-Encoding: chunked` alone.",
+            );
+            // What follows could be read as part of it.
+            reply::close(&mut response);
+            return response;
+        }
         match self
             .origins
             .check(request.version(), request.uri(), request.headers())
@@ -425,6 +399,7 @@ impl Front {
             None if route == Route::Live => None,
             None => {
                 if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
+                    visit.refused(self, None, "TOO_OFTEN");
                     return rate::refuse(route, endpoint::version(headers), &exceeded);
                 }
                 None
@@ -466,6 +441,7 @@ impl Front {
         if let Some(caller) = &caller
             && let Some(message) = wrong_kind(route, caller)
         {
+            visit.refused(self, None, "WRONG_KIND");
             return refuse(route, headers, 403, message);
         }
         if !route.allows(request.method()) {
@@ -495,7 +471,9 @@ impl Front {
                 auth::answer(self, route, request, &caller).await
             }
             (Route::Ticket, Some(caller)) => ticket::answer(self, &caller),
-            (Route::AuditLines, Some(_)) => trail::answer(self, request.uri().query()).await,
+            (Route::AuditLines, Some(caller)) => {
+                trail::answer(self, request.uri().query(), &caller).await
+            }
             (Route::Authority, _) => authority::answer(self.certificates.get().map(Arc::as_ref)),
             (Route::ResourceMetadata, _) => match &self.metadata {
                 Some(metadata) => metadata.answer(),
@@ -520,65 +498,6 @@ impl Front {
             ) => reply::text(404, "There is nothing here. The MCP endpoint is /mcp.\n"),
         }
     }
-}
-
-fn refuse(route: Route, headers: &HeaderMap, status: u16, message: &str) -> Response<Body> {
-    reply::refuse(&Refused {
-        route,
-        status,
-        message,
-        version: endpoint::version(headers),
-        retry_after: None,
-    })
-}
-
-fn turn_away(route: Route, headers: &HeaderMap, refusal: &Refusal) -> Response<Body> {
-    let (status, retry_after) = match refusal {
-        Refusal::Throttled { retry_after } => (429, Some(*retry_after)),
-        Refusal::KeyInUrl => (400, None),
-        Refusal::Elsewhere | Refusal::Token(TokenFault::Elsewhere | TokenFault::NoRole) => {
-            (403, None)
-        }
-        Refusal::Token(TokenFault::NoProviderKeys | TokenFault::ClockUnset) => {
-            (503, Some(Duration::from_mins(1)))
-        }
-        Refusal::NoKeys
-        | Refusal::Missing
-        | Refusal::Unreadable
-        | Refusal::Damaged
-        | Refusal::Unknown
-        | Refusal::Expired
-        | Refusal::Ticket
-        | Refusal::Token(_) => (401, None),
-    };
-    reply::refuse(&Refused {
-        route,
-        status,
-        message: &refusal.to_string(),
-        version: endpoint::version(headers),
-        retry_after,
-    })
-}
-
-/// What is said to a caller whose credential is of the wrong kind for a route.
-fn wrong_kind(route: Route, caller: &Caller) -> Option<&'static str> {
-    match (route.access(), caller.credential) {
-        (Access::KeyAlone, CredentialId::Key(_)) | (Access::TokenAlone, CredentialId::Token(_)) => {
-            None
-        }
-        (Access::KeyAlone, _) => Some(
-            "This needs an API key, not a token. A token is changed for a new one at /auth/refresh.",
-        ),
-        (Access::TokenAlone, _) => Some("This needs a token. An API key makes one at /auth/token."),
-        _ => None,
-    }
-}
-
-fn lacks_scope(route: Route, headers: &HeaderMap, scope: Scope) -> Response<Body> {
-    let message = format!("This needs an API key with the scope {}.", scope.as_str());
-    let mut response = refuse(route, headers, 403, &message);
-    reply::set_needed_scope(response.headers_mut(), scope);
-    response
 }
 
 /// What a client hears for which there is no place.

@@ -32,14 +32,6 @@ use super::{Front, endpoint, lasting, refuse};
 use crate::base::shutdown::Stop;
 use crate::limits;
 
-/// How many connections with HTTP/2 there are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Count(Arc<AtomicUsize>);
-
-/// A place among them, given back when dropped.
-#[derive(Debug)]
-struct Place(Count);
-
 /// Bytes of answers that are made, or wait for their clients to take them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Answers(Arc<AtomicUsize>);
@@ -92,24 +84,6 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.answers.0.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
-impl Count {
-    pub(super) fn has_room(&self) -> bool {
-        self.0.load(Ordering::Relaxed) < limits::HTTP2_CONNECTIONS_MAX
-    }
-
-    fn take(&self) -> Option<Place> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
-        (before < limits::HTTP2_CONNECTIONS_MAX).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is answered to anybody on the MCP endpoint: `ping`, and nothing else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
@@ -10,7 +12,7 @@ use super::Front;
 use super::body::{Body, BodyLimits};
 use super::reply;
 use crate::base::json;
-use crate::limits::PING_MAX_BYTES;
+use crate::limits::{PING_MAX_BYTES, PING_TIMEOUT_SECS};
 
 #[derive(Deserialize)]
 struct Ping<'a> {
@@ -35,9 +37,10 @@ pub(super) async fn ping(front: &Front, request: Request<Incoming>) -> Option<Re
     let limits = BodyLimits {
         each: PING_MAX_BYTES,
         all: front.limits.bodies,
-        time: front.limits.body_timeout,
+        time: Duration::from_secs(PING_TIMEOUT_SECS),
     };
-    let _slot = front.request_slot()?;
+    // Not a place among the requests: strangers who send half a body would keep out those who have a key.
+    let _place = front.pings.take()?;
     let body = front.bodies.read(request.into_body(), limits).await.ok()?;
     let ping: Ping<'_> = json::object(&body.bytes).ok()?;
     let id = ping.id()?;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep, sleep_until};
 
+use super::farewell;
 use super::lasting::Pass;
 use super::messages::Messages;
 use super::seats::Busy;
@@ -46,13 +47,13 @@ impl Source {
 /// A stream of events on its way to a client. It buffers nothing: the next event is made when the last one was taken.
 pub(super) struct Sse {
     source: Source,
-    /// Ready when the key has ended or the server stops.
-    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Ready when the key has ended or the server stops; whether it is the server.
+    over: Option<Pin<Box<dyn Future<Output = bool> + Send>>>,
     /// Until when what is under way may still be said.
     last_words: Option<Pin<Box<Sleep>>>,
     keep_alive: Interval,
     busy: Option<Busy>,
-    pulse: Option<Arc<Pulse>>,
+    pulse: Option<Beating>,
 }
 
 /// Shows from outside whether a stream is being taken. Over HTTP/2 nobody asks for the next piece while its client makes no room for it.
@@ -60,6 +61,31 @@ pub(super) struct Sse {
 pub(super) struct Pulse {
     last: Mutex<Instant>,
     gone: Stop,
+}
+
+/// The side of a [`Pulse`] that lives and ends with its stream.
+#[derive(Debug)]
+pub(super) struct Beating(Arc<Pulse>);
+
+impl Beating {
+    pub(super) fn new() -> (Self, Arc<Pulse>) {
+        let pulse = Arc::new(Pulse {
+            last: Mutex::new(Instant::now()),
+            gone: Stop::new(),
+        });
+        (Self(Arc::clone(&pulse)), pulse)
+    }
+
+    /// The next piece is asked for.
+    pub(super) fn beat(&self) {
+        *self.0.last.lock() = Instant::now();
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.0.gone.cancel();
+    }
 }
 
 impl Pulse {
@@ -85,14 +111,6 @@ impl Pulse {
     }
 }
 
-impl Drop for Sse {
-    fn drop(&mut self) {
-        if let Some(pulse) = &self.pulse {
-            pulse.gone.cancel();
-        }
-    }
-}
-
 impl fmt::Debug for Sse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sse").finish_non_exhaustive()
@@ -108,8 +126,8 @@ impl Sse {
         keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let over = async move {
             tokio::select! {
-                () = stop.cancelled() => {}
-                () = pass.ended() => {}
+                () = stop.cancelled() => true,
+                () = pass.ended() => false,
             }
         };
         Self {
@@ -124,11 +142,8 @@ impl Sse {
 
     /// Lets somebody watch whether it is taken.
     pub(super) fn pulse(&mut self) -> Arc<Pulse> {
-        let pulse = Arc::new(Pulse {
-            last: Mutex::new(Instant::now()),
-            gone: Stop::new(),
-        });
-        self.pulse = Some(Arc::clone(&pulse));
+        let (beating, pulse) = Beating::new();
+        self.pulse = Some(beating);
         pulse
     }
 
@@ -140,15 +155,18 @@ impl Sse {
     /// The next piece of the body; `None` at the end.
     pub(super) fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(pulse) = &self.pulse {
-            *pulse.last.lock() = Instant::now();
+            pulse.beat();
         }
         if let Some(over) = &mut self.over
-            && over.as_mut().poll(context).is_ready()
+            && let Poll::Ready(stops) = over.as_mut().poll(context)
         {
             self.over = None;
             self.source.end();
             let limit = Duration::from_secs(LAST_WORDS_SECS);
             self.last_words = Some(Box::pin(sleep(limit)));
+            if stops {
+                return Poll::Ready(Some(farewell::event()));
+            }
         }
         if let Poll::Ready(event) = self.source.poll_next(context) {
             return Poll::Ready(event);

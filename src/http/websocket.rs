@@ -1,8 +1,6 @@
 //! `/mcp/ws`: MCP over a WebSocket, one JSON-RPC message in each text message, both ways (RFC 6455).
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,13 +21,15 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::Front;
 use super::body::Body;
 use super::endpoint::{self, Answered, Refusal};
+use super::farewell;
 use super::lasting::{Lasting, Pass};
+use super::places::Place;
 use super::socket::Socket;
 use crate::base::shutdown::Stop;
 use crate::guard::Caller;
 use crate::limits::{
     LAST_WORDS_SECS, WEBSOCKET_BUFFER_BYTES, WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKET_OUT_MAX_BYTES,
-    WEBSOCKET_PING_SECS, WEBSOCKETS_MAX,
+    WEBSOCKET_PING_SECS,
 };
 use crate::mcp::{Connection, Outgoing};
 
@@ -39,29 +39,7 @@ pub(super) struct Opening {
     connection: Connection,
     outgoing: Outgoing,
     caller: Caller,
-    seat: Seat,
-}
-
-/// How many WebSockets there are.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Count(Arc<AtomicUsize>);
-
-/// A place among them, given back when dropped.
-#[derive(Debug)]
-struct Seat(Count);
-
-impl Count {
-    fn take(&self) -> Option<Seat> {
-        let before = self.0.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat(self.clone());
-        (before < WEBSOCKETS_MAX).then_some(seat)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
+    place: Place,
 }
 
 /// `GET /mcp/ws`: agrees on a WebSocket.
@@ -87,7 +65,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
         .ok_or_else(|| Refusal::plain(400, "The header Sec-WebSocket-Key is missing or wrong."))?;
     let accept = HeaderValue::try_from(derive_accept_key(key.as_bytes()))
         .map_err(|_| Refusal::plain(400, "The header Sec-WebSocket-Key is wrong."))?;
-    let seat = front.websockets.take().ok_or(Refusal::busy(
+    let place = front.websockets.take().ok_or(Refusal::busy(
         "There are too many WebSockets. Try again in a second.",
     ))?;
     let (connection, outgoing) = match front.server.connect(caller.clone()) {
@@ -98,7 +76,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
         connection,
         outgoing,
         caller: caller.clone(),
-        seat,
+        place,
     };
     let mut response = Response::new(Body::Lasting(Lasting::WebSocket(Box::new(opening))));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -143,7 +121,7 @@ where
         connection,
         outgoing,
         caller,
-        seat: _seat,
+        place: _place,
     } = *opening;
     let config = WebSocketConfig::default()
         .read_buffer_size(WEBSOCKET_BUFFER_BYTES)
@@ -191,7 +169,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut way_in = Some(connection);
-    let mut farewell = (CloseCode::Normal, "");
+    let mut end = (CloseCode::Normal, "");
     let mut deadline = None;
     let period = Duration::from_secs(WEBSOCKET_PING_SECS);
     let mut ping = interval_at(Instant::now() + period, period);
@@ -201,20 +179,21 @@ where
         tokio::select! {
             biased;
             () = stop.cancelled(), if way_in.is_some() => {
-                (way_in, farewell) = (None, (CloseCode::Away, "The server stops."));
+                (way_in, end) = (None, (CloseCode::Away, "The server stops."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
+                websocket.send(Message::text(farewell::notification())).await?;
             }
             () = pass.ended(), if way_in.is_some() => {
-                (way_in, farewell) = (None, (CloseCode::Policy, "The API key has ended."));
+                (way_in, end) = (None, (CloseCode::Policy, "The API key has ended."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
             }
             message = outgoing.next() => match message.map(Bytes::from).map(Utf8Bytes::try_from) {
                 Some(Ok(text)) => websocket.send(Message::Text(text)).await?,
                 // JSON is UTF-8; what is not was not made here.
                 Some(Err(_)) => {}
-                None => return Ok(End::Done(farewell.0, farewell.1)),
+                None => return Ok(End::Done(end.0, end.1)),
             },
-            () = super::lasting::until(deadline) => return Ok(End::Done(farewell.0, farewell.1)),
+            () = super::lasting::until(deadline) => return Ok(End::Done(end.0, end.1)),
             frame = next(websocket, way_in.as_ref()) => {
                 heard = Instant::now();
                 let message = match frame {

@@ -16,6 +16,9 @@ pub const AUDIT_ARGUMENTS_MAX_BYTES: usize = 1_024;
 /// Longest text within them, bytes. A longer one is cut, and says so.
 pub const AUDIT_TEXT_MAX_BYTES: usize = 200;
 
+/// Longest details of a line that is no call, bytes of JSON. Longer ones are cut, and say so.
+pub const AUDIT_DETAIL_MAX_BYTES: usize = 2_048;
+
 /// Longest line of the audit trail, bytes: arguments, names and hashes at their longest are half of it. A longer one in a file is none of
 /// ours.
 pub const AUDIT_LINE_MAX_BYTES: usize = 4_096;

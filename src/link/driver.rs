@@ -15,7 +15,7 @@ use super::peer::{Peer, Progress, Turn};
 use super::session::SOON;
 use super::status::{LinkState, LinkStatus};
 use super::watch::Watched;
-use crate::base::shutdown::Stop;
+use crate::base::life::Life;
 use crate::limits::CORES_PER_SYSTEM_MAX;
 use crate::model::change::ChangeSink;
 
@@ -33,7 +33,7 @@ pub(super) struct Driver {
     status: watch::Sender<LinkStatus>,
     watched: Arc<Watched>,
     sink: Arc<dyn ChangeSink>,
-    stop: Stop,
+    life: Life,
 }
 
 impl Driver {
@@ -41,7 +41,7 @@ impl Driver {
         config: LinkConfig,
         dial: Arc<dyn Dial>,
         sink: Arc<dyn ChangeSink>,
-        stop: Stop,
+        life: Life,
         (commands, watched): (mpsc::Receiver<Command>, Arc<Watched>),
     ) -> (Self, watch::Receiver<LinkStatus>) {
         let now = Instant::now();
@@ -63,7 +63,7 @@ impl Driver {
             status,
             watched,
             sink,
-            stop,
+            life,
         };
         driver.publish();
         (driver, receiver)
@@ -74,7 +74,7 @@ impl Driver {
         let mut frames_in_row = 0;
         loop {
             let deadline = self.peers.iter().filter_map(Peer::next_deadline).min();
-            let stop = self.stop.clone();
+            let Life { stop, beat } = self.life.clone();
             let watched = Arc::clone(&self.watched);
             let takes_commands = self.takes_commands();
             let take_socket = frames_in_row < FRAMES_IN_ROW_MAX || !takes_commands;
@@ -82,6 +82,7 @@ impl Driver {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                never = beat.answer() => match never {},
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => self.timeout(),
                 (at, progress) = progress(&mut self.peers), if take_socket => self.progressed(at, progress),
                 command = self.commands.recv(), if takes_commands => {

@@ -35,7 +35,7 @@ pub use mixer::{MixerSet, Ramped};
 pub use status::{BreakerState, LinkState, LinkStatus};
 pub use watch::FastWatch;
 
-use crate::base::shutdown::Stop;
+use crate::base::life::Life;
 use crate::limits::COMMANDS_MAX;
 use crate::model::change::ChangeSink;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
@@ -52,18 +52,18 @@ pub struct Link {
     watched: Arc<watch::Watched>,
 }
 
-/// Starts the link of one system: one Core, or both Cores of a redundant pair. The task ends at `stop`, or when every handle is gone.
+/// Starts the link of one system: one Core, or both Cores of a redundant pair. The task ends when its life is stopped, or when every handle is gone.
 pub fn spawn(
     config: LinkConfig,
     dial: Arc<dyn Dial>,
     sink: Arc<dyn ChangeSink>,
-    stop: Stop,
+    life: impl Into<Life>,
     tasks: &mut JoinSet<&'static str>,
 ) -> Link {
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let watched = Arc::new(watch::Watched::default());
     let parts = (inbox, Arc::clone(&watched));
-    let (driver, status) = driver::Driver::new(config, dial, sink, stop, parts);
+    let (driver, status) = driver::Driver::new(config, dial, sink, life.into(), parts);
     tasks.spawn(async move {
         driver.run().await;
         "link"

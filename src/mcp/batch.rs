@@ -29,13 +29,19 @@ pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Repl
         Some(_) => Some(server.session(&routing, post.caller)?.1),
         None => None,
     };
-    let peer = admit(peer, count, post.caller)?;
     let trail = Trail::of(&server.traces, post.trace, &Meta::default());
+    let peer = admit(server, peer, count, post.caller, &trail)?;
     server.attend(post, Work::Batch(peer, trail)).await
 }
 
 /// Whether the session takes an array of this length. Each message counts; the first was paid for with the body.
-fn admit(peer: Option<Arc<Peer>>, count: usize, caller: &Caller) -> Result<Arc<Peer>, Fault> {
+fn admit(
+    server: &Server,
+    peer: Option<Arc<Peer>>,
+    count: usize,
+    caller: &Caller,
+    trail: &Trail,
+) -> Result<Arc<Peer>, Fault> {
     let Some(peer) = peer.filter(|peer| peer.revision().has_batches()) else {
         return Err(invalid(
             "An array of messages is not taken in this revision; send one message per request.",
@@ -46,7 +52,10 @@ fn admit(peer: Option<Arc<Peer>>, count: usize, caller: &Caller) -> Result<Arc<P
         1..=BATCH_MAX => {
             let more = u32::try_from(count - 1).unwrap_or(u32::MAX);
             let paid = caller.purse.spend(more);
-            paid.map_err(|exceeded| Fault::too_often(&exceeded, false))?;
+            paid.map_err(|exceeded| {
+                server.note_too_often(caller, trail);
+                Fault::too_often(&exceeded, false)
+            })?;
             Ok(peer)
         }
         _ => Err(invalid(
@@ -57,13 +66,14 @@ fn admit(peer: Option<Arc<Peer>>, count: usize, caller: &Caller) -> Result<Arc<P
 
 /// An array on a connection that has a session or none.
 pub(super) fn work(
+    server: &Server,
     body: &[u8],
     peer: Option<Arc<Peer>>,
     trail: Trail,
     caller: &Caller,
 ) -> Result<Work, Fault> {
     let count = split(body)?.len();
-    admit(peer, count, caller).map(|peer| Work::Batch(peer, trail))
+    admit(server, peer, count, caller, &trail).map(|peer| Work::Batch(peer, trail))
 }
 
 fn split(body: &[u8]) -> Result<Vec<&RawValue>, Fault> {

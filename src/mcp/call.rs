@@ -12,7 +12,7 @@ use super::ask::{self, Ended, Subject};
 use super::error::Fault;
 use super::revision::Revision;
 use super::tasks::{self, Job};
-use super::trail::Trail;
+use super::trail::{TOO_OFTEN, Trail};
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
 use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
@@ -44,7 +44,10 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
     // The request itself is paid for.
     if let Some(more @ 1..) = registered.weight().checked_sub(1) {
         let paid = request.caller.purse.spend(more);
-        paid.map_err(|exceeded| Fault::too_often(&exceeded, request.revision.is_modern()))?;
+        paid.map_err(|exceeded| {
+            server.note_refusal(request, tool.name, TOO_OFTEN);
+            Fault::too_often(&exceeded, request.revision.is_modern())
+        })?;
     }
     let arguments = arguments(params.arguments)?;
     let ended = match registered.check(&arguments) {

@@ -76,6 +76,7 @@ pub(super) fn complete(server: &Server, request: &Request<'_>) -> Result<Vec<u8>
         .ok_or_else(|| Fault::params("`ref` must name a prompt, or a template by its URI."))?;
     if !request.caller.scopes.has(Scope::Read) {
         let is_modern = request.revision.is_modern();
+        server.note_refusal(request, "completion/complete", "FORBIDDEN");
         return Err(Fault::forbidden(
             "have values completed",
             Scope::Read,

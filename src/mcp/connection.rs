@@ -122,7 +122,7 @@ impl Connection {
         if batch::is_batch(message) {
             let session = self.0.session.lock().clone();
             let trail = Trail::of(&self.0.server.traces, trace, &Meta::default());
-            return match batch::work(message, session, trail, &self.0.caller)
+            return match batch::work(&self.0.server, message, session, trail, &self.0.caller)
                 .and_then(|work| self.begin(message, work))
             {
                 Ok(()) => Ok(()),
@@ -157,10 +157,18 @@ impl Connection {
         let is_modern = parsed
             .as_ref()
             .is_some_and(|message| ladder::era(message, Field::Absent) == Era::Modern);
-        let id = match parsed.map(|message| message.kind) {
-            Some(Kind::Request(id)) => Some(id),
-            Some(Kind::Notification | Kind::Response) | None => None,
+        let (id, meta) = match parsed {
+            Some(Message {
+                kind: Kind::Request(id),
+                meta,
+                ..
+            }) => (Some(id), meta),
+            Some(Message { meta, .. }) => (None, meta),
+            None => (None, Meta::default()),
         };
+        let server = &self.0.server;
+        let trail = Trail::of(&server.traces, None, &meta);
+        server.note_too_often(&self.0.caller, &trail);
         self.refuse(&Fault::too_often(&exceeded, is_modern), id)
     }
 

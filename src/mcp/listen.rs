@@ -114,6 +114,7 @@ pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fa
 pub(super) fn subscribe(server: &Server, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
     let uri = uri(request)?;
     if !request.caller.scopes.has(Scope::Read) {
+        server.note_refusal(request, "resources/subscribe", "FORBIDDEN");
         return Err(Fault::forbidden("read resources", Scope::Read, false));
     }
     let stamp = server.registry.resource_stamp(&uri, &request.caller.reach);

@@ -69,6 +69,7 @@ pub(super) async fn get(server: &Server, request: &Request<'_>) -> Result<Vec<u8
     if !request.caller.scopes.has(Scope::Read) {
         let what = format!("get the prompt {}", registered.prompt().name);
         let is_modern = request.revision.is_modern();
+        server.note_refusal(request, "prompts/get", "FORBIDDEN");
         return Err(Fault::forbidden(&what, Scope::Read, is_modern));
     }
     let arguments = arguments(registered.prompt(), request)?;

@@ -11,6 +11,9 @@ use crate::guard::Caller;
 /// Longest name of a tool that nobody has, as the trail keeps it, bytes.
 const NAME_SHOWN: usize = 80;
 
+/// The reason on record where a caller asks too often.
+pub(super) const TOO_OFTEN: &str = "TOO_OFTEN";
+
 /// The ids of a message.
 #[derive(Debug, Clone)]
 pub(super) struct Trail {
@@ -74,11 +77,26 @@ impl Server {
     pub(super) fn note_refusal(&self, request: &Request<'_>, what: &str, reason: &'static str) {
         let what = crate::base::text::mask_keys(what);
         let end = what.floor_char_boundary(NAME_SHOWN);
+        self.note_refused(request.caller, request.trail, what.get(..end), reason);
+    }
+
+    /// Notes that a message was refused because its caller asks too often.
+    pub(super) fn note_too_often(&self, caller: &Caller, trail: &Trail) {
+        self.note_refused(caller, trail, None, TOO_OFTEN);
+    }
+
+    fn note_refused(
+        &self,
+        caller: &Caller,
+        trail: &Trail,
+        what: Option<&str>,
+        reason: &'static str,
+    ) {
         self.audit.refused(&Refused {
-            caller: Some(&request.caller.name),
-            address: request.caller.address,
-            request: Some(&request.trail.trace.request),
-            what: what.get(..end),
+            caller: Some(&caller.name),
+            address: caller.address,
+            request: Some(&trail.trace.request),
+            what,
             reason,
         });
     }

@@ -1,15 +1,14 @@
 //! Patterns over control names. A pattern that protects should rather fit too much than too little.
 
-use globset::{GlobBuilder, GlobMatcher};
-
+use crate::base::glob::{self, Glob};
 use crate::model::name::ControlRef;
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
-    whole: GlobMatcher,
+    whole: Glob,
     /// For a pattern without a slash: the same for every control of the component.
-    inside: Option<GlobMatcher>,
+    inside: Option<Glob>,
 }
 
 impl Pattern {
@@ -23,21 +22,17 @@ impl Pattern {
         }
         let folded = fold(text);
         let inside = (!folded.contains('/'))
-            .then(|| compile(&format!("{folded}/*")))
+            .then(|| Glob::new(&format!("{folded}/*")))
             .transpose()?;
         Ok(Self {
-            whole: compile(&folded)?,
+            whole: Glob::new(&folded)?,
             inside,
         })
     }
 
     /// Whether it fits a name that [`folded`] made.
     pub(super) fn fits(&self, name: &str) -> bool {
-        self.whole.is_match(name)
-            || self
-                .inside
-                .as_ref()
-                .is_some_and(|inside| inside.is_match(name))
+        self.whole.fits(name) || self.inside.as_ref().is_some_and(|inside| inside.fits(name))
     }
 }
 
@@ -53,22 +48,12 @@ pub(super) fn is_of_snapshots(text: &str) -> bool {
     folded.contains('/') && control.starts_with("load.")
 }
 
-fn compile(text: &str) -> Result<GlobMatcher, String> {
-    GlobBuilder::new(text)
-        .literal_separator(false)
-        .build()
-        .map(|glob| glob.compile_matcher())
-        .map_err(|fault| fault.kind().to_string())
-}
-
-/// Lower case, `_` as `.`, and every character beyond ASCII as the same byte: `globset` matches bytes, so that `?` would miss `Ü`.
-/// Confusing `Ü` with `Ö` only protects more.
+/// Lower case, and `_` as `.`.
 fn fold(text: &str) -> String {
     text.chars()
-        .map(|character| match character {
+        .map(|letter| match letter {
             '_' => '.',
-            ascii if ascii.is_ascii() => ascii.to_ascii_lowercase(),
-            _ => '\u{7f}',
+            other => glob::lower(other),
         })
         .collect()
 }
@@ -92,6 +77,7 @@ mod tests {
         assert!(fits("mixer/input_*_gain", "Mixer", "input.12.gain"));
         assert!(fits("*/{mute,bypass}", "Zone 4 / Foyer", "bypass"));
         assert!(fits("?berlauf/*", "Überlauf", "x"));
+        assert!(fits("überlauf", "ÜBERLAUF", "x"));
     }
 
     #[test]

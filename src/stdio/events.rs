@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest pause that a server can ask for before its stream is opened anew.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
-/// An event that has data.
+/// An event with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Event {
     /// Its data: a message.
@@ -24,6 +24,8 @@ pub(super) struct Events {
     buffer: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    /// The event has a name of its own, and so no message.
+    is_other: bool,
     id: Option<String>,
     /// The id of the last event, from which the stream can be resumed.
     pub(super) last_id: Option<String>,
@@ -39,6 +41,7 @@ impl Events {
             buffer: Vec::new(),
             data: Vec::new(),
             has_data: false,
+            is_other: false,
             id: None,
             last_id: None,
             retry: None,
@@ -50,6 +53,7 @@ impl Events {
         self.buffer.clear();
         self.data.clear();
         self.has_data = false;
+        self.is_other = false;
         self.id = None;
     }
 
@@ -62,7 +66,7 @@ impl Events {
         Ok(())
     }
 
-    /// The next event with data that is complete. One without data only moves [`Events::last_id`].
+    /// The next event with a message that is complete. Any other only moves [`Events::last_id`].
     pub(super) fn next(&mut self) -> Option<Event> {
         let mut read = 0;
         let mut found = None;
@@ -90,7 +94,8 @@ impl Events {
         }
         let data = std::mem::take(&mut self.data);
         let has_data = std::mem::take(&mut self.has_data);
-        (has_data && !data.is_empty()).then_some(Event { data })
+        let is_other = std::mem::take(&mut self.is_other);
+        (has_data && !data.is_empty() && !is_other).then_some(Event { data })
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -123,7 +128,8 @@ impl Events {
                     self.retry = Some(Duration::from_millis(millis).min(RETRY_MAX));
                 }
             }
-            // A comment, the event's name, or a field of a later time.
+            b"event" => self.is_other = !matches!(value, b"" | b"message"),
+            // A comment, or a field of a later time.
             _ => {}
         }
     }
@@ -154,6 +160,14 @@ mod tests {
             assert_eq!(events.last_id.as_deref(), Some("3f-1"));
             assert_eq!(events.retry, Some(Duration::from_millis(800)));
         }
+    }
+
+    #[test]
+    fn what_is_no_message_is_not_taken_for_one() {
+        let input = b"event: shutdown_pending\nretry: 1200\ndata: {\"reconnect_after\":1.2}\n\ndata: {}\n\nevent: message\ndata: []\n\n";
+        let (found, events) = events(input, 5);
+        assert_eq!(found, ["{}", "[]"]);
+        assert_eq!(events.retry, Some(Duration::from_millis(1200)));
     }
 
     #[test]

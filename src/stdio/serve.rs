@@ -12,11 +12,11 @@ use tokio_util::codec::FramedRead;
 use super::lines::{Line, LineFraming, as_line};
 use crate::base::shutdown::Stop;
 use crate::guard::Caller;
-use crate::limits::{DRAIN_TIMEOUT_SECS, LINE_MAX_BYTES};
+use crate::limits::{LINE_MAX_BYTES, PIPE_DRAIN_SECS};
 use crate::mcp::{Connection, Outgoing, Server};
 
 /// How long answers are waited for after the last message of the client.
-const LAST_WORDS: Duration = Duration::from_secs(DRAIN_TIMEOUT_SECS);
+const LAST_WORDS: Duration = Duration::from_secs(PIPE_DRAIN_SECS);
 
 /// Serves one client, who may do what `caller` may, until its input ends and everything is answered, its output is closed, or `stop`.
 /// What changes something goes on after that; [`Server::finish_writes`] waits for it.

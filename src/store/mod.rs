@@ -11,6 +11,7 @@ mod error;
 mod generation;
 pub mod mirror;
 mod open;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+use crate::base::life::Beat;
 
 pub use disk::Counters;
 pub use error::StoreError;
@@ -43,6 +46,7 @@ pub struct Store {
     hanging: Option<JoinHandle<(Disk, Result<(), Fault>)>>,
     crowded: Arc<Notify>,
     flight: Flight,
+    beat: Beat,
 }
 
 /// How the store fares.
@@ -124,6 +128,7 @@ impl Store {
             hanging: None,
             crowded,
             flight: Flight::default(),
+            beat: Beat::default(),
         };
         if let Some(fault) = fault {
             store.note_start(&fault, now);

@@ -3,7 +3,6 @@
 //! sled may refuse a damaged file, panic on it, or show the damage only when the page is read. So everything is read once at the start;
 //! what does not pass is moved aside, and a fresh database gets every record that still reads.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +17,7 @@ use sled::{Batch, IVec};
 use super::database::Database;
 use super::error::Fault;
 use super::generation::{Folder, private_dir};
+use super::salvage::salvage;
 use super::schema::{FORMAT, FORMAT_KEY, GENERATION, META, PROBE};
 use crate::limits::STORE_FILE_MAX_BYTES;
 
@@ -354,44 +354,8 @@ fn rescue<R: Reader>(broken: &Database, into: &mut Database, reader: &mut R) -> 
     Ok(())
 }
 
-/// What still reads of a damaged tree: from the front to the damage, from the back to it, and in between component by component.
-fn salvage(tree: &sled::Tree) -> BTreeMap<IVec, IVec> {
-    let mut found = BTreeMap::new();
-    if matches!(catching(|| take(tree.iter(), &mut found)), Ok(true)) {
-        return found;
-    }
-    let front = found.last_key_value().map(|(key, _)| prefix(key));
-    let mut rear = BTreeMap::new();
-    catching(|| take(tree.iter().rev(), &mut rear)).ok();
-    let back = rear.first_key_value().map(|(key, _)| prefix(key));
-    found.append(&mut rear);
-    for part in front.unwrap_or(0)..=back.unwrap_or(u16::MAX) {
-        catching(|| take(tree.scan_prefix(part.to_be_bytes()), &mut found)).ok();
-    }
-    found
-}
-
-/// True when nothing went wrong to the end.
-fn take(
-    records: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
-    into: &mut BTreeMap<IVec, IVec>,
-) -> bool {
-    for record in records {
-        match record {
-            Ok((key, value)) => into.insert(key, value),
-            Err(_) => return false,
-        };
-    }
-    true
-}
-
-fn prefix(key: &[u8]) -> u16 {
-    let start = key.get(..2).and_then(super::schema::id);
-    start.unwrap_or(0)
-}
-
 /// Runs `work` and takes a panic in it for damage.
-fn catching<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
+pub(super) fn catching<T>(work: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());

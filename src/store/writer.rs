@@ -6,7 +6,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::Store;
 use super::error::Fault;
-use crate::base::shutdown::Stop;
+use crate::base::life::Life;
 use crate::limits::STORE_INTERVAL;
 
 /// Longest that one round may take before its thread counts as hanging and is left behind.
@@ -45,8 +45,10 @@ impl Retry {
 }
 
 impl Store {
-    /// Writes what changes, until `stop`; then once more, within three seconds.
-    pub async fn run(mut self, stop: Stop) -> &'static str {
+    /// Writes what changes, until its life is stopped; then once more, within three seconds.
+    pub async fn run(mut self, life: impl Into<Life>) -> &'static str {
+        let Life { stop, beat } = life.into();
+        self.beat = beat.clone();
         let mut tick = interval(STORE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let crowded = std::sync::Arc::clone(&self.crowded);
@@ -55,6 +57,7 @@ impl Store {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                never = beat.answer() => match never {},
                 () = crowded.notified(), if is_healthy => {}
                 _ = tick.tick() => {}
             }
@@ -95,7 +98,15 @@ impl Store {
             let written = disk.round();
             (disk, written)
         });
-        let written = match timeout(limit, &mut work).await {
+        // A disk that is slow does not make a writer that is stuck.
+        let beat = self.beat.clone();
+        let waited = async {
+            tokio::select! {
+                never = beat.answer() => match never {},
+                waited = timeout(limit, &mut work) => waited,
+            }
+        };
+        let written = match waited.await {
             Ok(Ok((disk, written))) => {
                 self.disk = disk;
                 written

@@ -1,3 +1,4 @@
-//! What the box says of itself: the log now, metrics and traces beside it.
+//! What the box says of itself: the log and the numbers.
 
 pub mod logging;
+pub mod metrics;

@@ -55,3 +55,23 @@ async fn a_viewer_diagnoses_and_an_operator_writes() {
     bed.call("qsys_set_controls", set).await.unwrap();
     assert_eq!(bed.sim.writes().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_health_of_the_box_names_and_counts_nothing_beyond_the_reach_of_a_key() {
+    let rules = format!("{OPEN}protected = [\"Secret Vault/*\"]\n");
+    let bed = Bed::live(design::venue(), &rules).await;
+    let bounded = bed.client("bounded");
+    for path in ["/health?detail", "/readyz?detail", "/"] {
+        let all = bed.client("viewer").get(path).await;
+        assert!(all.body.contains("Secret Vault"), "{path}: {all:?}");
+        assert!(all.body.contains("components"), "{path}: {all:?}");
+        let some = bounded.get(path).await;
+        assert_eq!(some.status, all.status, "{path}");
+        assert!(!some.body.contains("Secret Vault"), "{path}: {some:?}");
+        assert!(!some.body.contains("\"components"), "{path}: {some:?}");
+        assert!(
+            some.body.contains("not as it should be"),
+            "{path}: {some:?}"
+        );
+    }
+}

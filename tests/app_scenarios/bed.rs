@@ -72,6 +72,9 @@ pub(crate) struct Bed {
 /// What a box with one Core and nothing forbidden is told.
 pub(crate) const OPEN: &str = "[safety]\nwrites = true\n";
 
+/// What the key of `bounded` reaches.
+pub(crate) const REACH: &str = "Hall A*";
+
 /// The `[[core]]` table of a host.
 fn core_table(name: &str) -> String {
     format!(
@@ -121,23 +124,22 @@ impl Bed {
         let expired = ("expired", Role::Admin, None, Some(UnixMillis(1)));
         // Good for something, but not for looking.
         let blind = ("blind", Role::Guest, Some(vec![Scope::Diagnose]), None);
-        for (name, role, scopes, expires) in roles.into_iter().chain([expired, blind]) {
+        let bounded = ("bounded", Role::Operator, None, None);
+        for (name, role, scopes, expires) in roles.into_iter().chain([expired, blind, bounded]) {
             let secret = key::generate().unwrap();
             keys.insert(name, secret.clone());
+            let components = match name {
+                "bounded" => vec![REACH.to_owned()],
+                _ => Vec::new(),
+            };
             let new = NewKey {
                 scopes,
                 expires,
+                components,
                 ..NewKey::new(name, role)
             };
             records.push((new, secret));
         }
-        let secret = key::generate().unwrap();
-        keys.insert("foyer", secret.clone());
-        let foyer = NewKey {
-            components: vec!["Foyer*".to_owned()],
-            ..NewKey::new("foyer", Role::Viewer)
-        };
-        records.push((foyer, secret));
         let guard = Guard::new(KeySource::memory(&records)).unwrap();
         let stop = Stop::new();
         let dial: Arc<dyn Dial> = network.clone();

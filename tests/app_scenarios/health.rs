@@ -155,13 +155,13 @@ async fn a_caller_who_does_not_reach_everything_is_not_told_names() {
     bed.sim.freeze(true);
     becomes(&bed, "link", "DEGRADED").await;
     let health = bed
-        .client("foyer")
+        .client("bounded")
         .call("system_health", json!({}))
         .await
         .unwrap();
     assert_eq!(health["status"], "DEGRADED");
     assert!(!health.to_string().contains("hall"), "{health:#}");
-    let page = bed.client("foyer").get("/").await;
+    let page = bed.client("bounded").get("/").await;
     assert!(
         page.status == 200 && !page.body.contains("hall"),
         "{}",

@@ -434,7 +434,8 @@ impl Client {
                     let data = self.read[at + 2..at + 2 + size].to_vec();
                     self.read.drain(..at + size + 4);
                     let data = String::from_utf8(data).unwrap();
-                    for line in data.lines() {
+                    let is_message = !data.starts_with("event: shutdown_pending");
+                    for line in data.lines().filter(|_| is_message) {
                         if let Some(text) = line
                             .strip_prefix("data: ")
                             .filter(|text| text.starts_with(['{', '[']))

@@ -1,6 +1,10 @@
 //! Ways in beside a key in a header: one-use tickets for event streams, `ping` for anybody, tools for anybody; and none by a key in the URL.
 
+use std::time::Duration;
+
+use rackhand::base::secret::Secret;
 use rackhand::guard::{Guard, KeySource, NewKey, Open, Role};
+use rackhand::limits::REQUESTS_MAX;
 use serde_json::{Value, json};
 
 use crate::bed::{Bed, modern, refs};
@@ -75,7 +79,7 @@ async fn a_ticket_opens_one_event_stream_and_nothing_else() {
             .await;
         assert_eq!(answer.status, 401, "{method} {path}");
     }
-    tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
     let path = format!("/sse?ticket={second}");
     let late = bed
         .client_as("nobody")
@@ -85,10 +89,18 @@ async fn a_ticket_opens_one_event_stream_and_nothing_else() {
 }
 
 fn open_to(tools: &[&str], answers_ping: bool) -> Bed {
-    let key = rackhand::guard::key::generate().unwrap();
+    open_beside(
+        &rackhand::guard::key::generate().unwrap(),
+        tools,
+        answers_ping,
+    )
+}
+
+/// The same with this key of a viewer.
+fn open_beside(key: &Secret, tools: &[&str], answers_ping: bool) -> Bed {
     let guard = Guard::new(KeySource::memory(&[(
         NewKey::new("desk", Role::Viewer),
-        key,
+        key.clone(),
     )]))
     .unwrap();
     Bed::guarded(guard.with_open(Open {
@@ -216,4 +228,27 @@ async fn each_role_is_shown_what_it_may_call_and_calls_are_checked_again() {
             );
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn strangers_who_send_half_a_ping_keep_nobody_out_who_has_a_key() {
+    let key = rackhand::guard::key::generate().unwrap();
+    let mut bed = open_beside(&key, &[], true);
+    let mut strangers = Vec::new();
+    for _ in 0..=REQUESTS_MAX {
+        let mut stranger = bed.client_as("nobody");
+        let half = [("content-length", "100")];
+        stranger.send("POST", "/mcp", &half, "{").await;
+        strangers.push(stranger);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut desk = bed.client_as("nobody");
+    desk.key = Some(key.expose().to_owned());
+    assert_eq!(desk.modern("tools/list", json!({})).await.status, 200);
+    for stranger in &mut strangers {
+        assert_eq!(stranger.receive().await.status, 401);
+    }
+    // Their places are free again.
+    let answer = bed.client_as("nobody").post(&[], PING).await;
+    assert_eq!(answer.status, 200);
 }

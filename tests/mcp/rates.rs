@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use rackhand::audit::Query;
 use rackhand::base::rate::Rate;
 use rackhand::guard::{RateRules, Role};
 use serde_json::{Value, json};
@@ -276,4 +277,62 @@ async fn the_bucket_of_all_bounds_all_keys_together() {
     assert_eq!(taken(&mut viewer).await, 20);
     let refused = ping(&mut viewer).await;
     assert_eq!(refused.header("ratelimit"), r#""all";r=0;t=1"#);
+}
+
+/// What the record has of requests that came too often: the tool, if one was too much.
+fn too_often(bed: &Bed) -> Vec<Option<String>> {
+    let query = Query {
+        outcome: Some("TOO_OFTEN"),
+        caller: Some("operator"),
+        limit: 100,
+        ..Query::default()
+    };
+    let found = bed.server.audit().recent(&query).entries;
+    let tools = found.iter().map(|(_, entry)| entry.tool.as_deref());
+    tools.map(|tool| tool.map(str::to_owned)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_weighs_too_much_is_on_record_wherever_it_was_asked() {
+    let mut bed = Bed::with_rates(every(Rate::new(60, 4)));
+    let set = json!({"name": "fixture_set", "arguments": {"text": "x"}});
+    let mut client = bed.client();
+    assert_eq!(
+        client.modern("tools/call", set.clone()).await.status,
+        200,
+        "three of four units"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // Two are left: enough for the request, and not for the tool.
+    assert_eq!(client.modern("tools/call", set.clone()).await.status, 429);
+    assert_eq!(too_often(&bed), [Some("fixture_set".to_owned())]);
+
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    client.initialize("2025-03-26").await;
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"});
+    let set = json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": set});
+    let batch = Value::from(vec![ping.clone(); 4]).to_string();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(
+        client.post(&[], &batch).await.status,
+        200,
+        "four is a full bucket"
+    );
+    assert_eq!(client.post(&[], &batch).await.status, 429);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // The array is paid for, and its last message is too much.
+    let batch = json!([ping, ping, ping, set]).to_string();
+    let answer = client.post(&[], &batch).await;
+    assert!(answer.body.contains("-32005"), "{answer:?}");
+    let two = [Some("fixture_set".to_owned()), None];
+    assert_eq!(too_often(&bed)[..2], two);
+
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut socket = Socket::open_as(&mut bed, "operator", None).await;
+    for id in 0..4 {
+        let asked = json!({"jsonrpc": "2.0", "id": id, "method": "server/discover", "params": {"_meta": meta()}});
+        socket.ask(&asked).await;
+    }
+    assert_eq!(too_often(&bed).len(), 4);
+    assert_eq!(too_often(&bed)[0], None);
 }

@@ -210,8 +210,38 @@ async fn what_is_under_way_is_answered_before_the_stream_ends_with_the_server() 
     pair.post(&request(1, "tools/call", &call)).await;
     bed.knobs.begun.notified().await;
     bed.stop.cancel();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let told = pair.stream.chunk().await.unwrap();
+    assert!(
+        told.starts_with("event: shutdown_pending\nretry: "),
+        "{told}"
+    );
+    assert!(told.contains("\ndata: {\"reconnect_after\":"), "{told}");
     bed.knobs.release.notify_one();
     assert_eq!(pair.next().await["id"], 1);
     assert_eq!(pair.stream.chunk().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_with_fewer_rights_cannot_post_into_the_stream_of_its_key() {
+    let mut bed = Bed::new();
+    let mut pair = Pair::open(&mut bed).await;
+    pair.initialize("2024-11-05").await;
+    let json = [("content-type", "application/json")];
+    let wish = r#"{"scope": "read"}"#;
+    let minted = pair.posts.request("POST", "/auth/token", &json, wish).await;
+    let mut narrow = bed.client();
+    narrow.key = Some(minted.json()["access_token"].as_str().unwrap().to_owned());
+    let set = request(
+        1,
+        "tools/call",
+        &json!({"name": "fixture_set", "arguments": {"text": "x"}}),
+    );
+    let set = set.to_string();
+    let refused = narrow.request("POST", &pair.path, &[], &set);
+    assert_eq!(refused.await.status, 404);
+    let minted = pair.posts.request("POST", "/auth/token", &json, "{}").await;
+    narrow.key = Some(minted.json()["access_token"].as_str().unwrap().to_owned());
+    let taken = narrow.request("POST", &pair.path, &[], &set);
+    assert_eq!(taken.await.status, 202);
+    assert_eq!(pair.next().await["id"], 1);
 }

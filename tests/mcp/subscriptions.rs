@@ -395,7 +395,12 @@ async fn streams_end_in_good_order_when_the_server_stops() {
     let mut session = bed.client();
     session.initialize("2025-03-26").await;
     let mut stream = open_stream(&mut bed, &session).await;
-    bed.server.close_streams();
+    bed.stop.cancel();
+    for client in [&mut listening, &mut stream] {
+        let told = client.event().await.unwrap();
+        let after = told["reconnect_after"].as_f64().unwrap();
+        assert!((1.0..=5.0).contains(&after), "{told}");
+    }
     let closing = listening.event().await.unwrap();
     assert_eq!(
         closing,
@@ -403,7 +408,13 @@ async fn streams_end_in_good_order_when_the_server_stops() {
     );
     assert_eq!(listening.event().await, None);
     assert_eq!(stream.event().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_opened_while_the_server_stops_ends_at_once() {
+    let (mut bed, _) = bed();
     let mut late = bed.client();
+    bed.server.close_streams();
     let (headers, body) = modern("subscriptions/listen", json!({"notifications": {}}));
     late.send("POST", "/mcp", &refs(&headers), &body.to_string())
         .await;

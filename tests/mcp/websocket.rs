@@ -232,6 +232,10 @@ async fn a_stop_answers_what_is_under_way_and_says_goodbye() {
     socket.send(&modern(2, "tools/call", call)).await;
     bed.knobs.begun.notified().await;
     bed.stop.cancel();
+    let told = socket.next().await;
+    assert_eq!(told["method"], "notifications/shutdown_pending");
+    let after = told["params"]["reconnect_after"].as_f64().unwrap();
+    assert!((1.0..=5.0).contains(&after), "{told}");
     let closing = socket.next().await;
     assert_eq!(
         (&closing["id"], &closing["result"]["resultType"]),

@@ -39,8 +39,13 @@ impl Process {
 
     /// Starts any program.
     pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn_as_it_is(command)
+    }
+
+    /// Starts any program with the input that it was given.
+    pub(crate) fn spawn_as_it_is(mut command: Command) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

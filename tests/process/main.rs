@@ -13,6 +13,7 @@ mod bed;
 mod commands;
 mod health;
 mod life;
+mod manager;
 mod stdio;
 mod store;
 mod tls;

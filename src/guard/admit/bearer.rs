@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
-use crate::guard::keyfile::Stamp;
+use crate::guard::keyfile::{self, Stamp};
 use crate::guard::token::{
     self, Ends, Minted, Outside, Provider, Read, Subject, TokenFault, TokenTimes, Tokens, Wall,
 };
@@ -20,7 +20,8 @@ use crate::guard::{Caller, CredentialId, KeyId, Reach, Scope, Scopes, TokenId};
 #[derive(Debug)]
 pub(super) struct Bearers {
     tokens: Tokens,
-    secret_seen: Mutex<Stamp>,
+    /// The state of the secret's file that was read last, and whether it was told that a later one cannot be read.
+    secret_seen: Mutex<(Stamp, bool)>,
     provider: Option<Arc<Provider>>,
     ends: Mutex<Ends>,
     /// How often the provider had withdrawn a key at the last look.
@@ -33,7 +34,7 @@ impl Bearers {
         let seen = tokens.file().map(|file| Stamp::of(file.path()));
         Self {
             tokens,
-            secret_seen: Mutex::new(seen.unwrap_or_default()),
+            secret_seen: Mutex::new((seen.unwrap_or_default(), false)),
             provider: None,
             ends: Mutex::new(Ends::new(Instant::now())),
             withdrawals: AtomicU32::new(0),
@@ -77,11 +78,19 @@ impl Bearers {
         let Some(file) = self.tokens.file() else {
             return false;
         };
+        let mut seen = self.secret_seen.lock();
         let stamp = Stamp::of(file.path());
-        if std::mem::replace(&mut *self.secret_seen.lock(), stamp) == stamp {
+        if seen.0 == stamp {
             return false;
         }
-        match self.tokens.reload() {
+        let read = self.tokens.reload();
+        let was_told = std::mem::replace(&mut seen.1, read.is_err());
+        // What could not be read is tried again with the next look.
+        if read.is_ok() {
+            seen.0 = stamp;
+        }
+        drop(seen);
+        match read {
             Ok(true) => {
                 tracing::warn!(
                     "the secret of bearer tokens was changed: all tokens made before have ended"
@@ -90,8 +99,10 @@ impl Bearers {
             }
             Ok(false) => false,
             Err(fault) => {
-                let fault = anyhow::Error::from(fault);
-                tracing::error!("{fault:#}: the secret known before stays in use");
+                if !was_told {
+                    let fault = anyhow::Error::from(fault);
+                    tracing::error!("{fault:#}: the secret known before stays in use");
+                }
                 false
             }
         }
@@ -244,7 +255,7 @@ impl Guard {
         };
         let holder = table
             .holders()
-            .filter(|holder| *holder.caller.name == *own.name)
+            .filter(|holder| keyfile::is_same_or_rotated(&own.name, &holder.caller.name))
             .filter_map(|holder| Some((holder, holder.caller.credential.holder()?)))
             .find(|(_, key)| own.is_of(*key));
         let (holder, key) = holder

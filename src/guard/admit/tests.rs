@@ -362,3 +362,69 @@ fn keys_of_the_environment_stand_beside_those_of_the_file_and_take_their_place()
         guard.reload().unwrap();
     }
 }
+
+#[test]
+fn a_reading_of_the_keys_that_failed_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyFile::new(folder.path().join("keys.json"));
+    let key = file.create(&NewKey::new("desk", Role::Operator)).unwrap();
+    let guard = Guard::new(KeySource::File(file.clone())).unwrap();
+    file.revoke("desk").unwrap();
+    let (_, seen) = guard.file.as_ref().unwrap();
+    // As when the process has no file descriptor left in this moment.
+    let failing = || {
+        Err(KeyFileError::Io {
+            path: file.path().to_owned(),
+            source: std::io::Error::from_raw_os_error(24),
+        })
+    };
+    let read = guard.read_if_changed(seen, || file.stamp(), failing);
+    assert!(read.is_err());
+    let peer = IpAddr::from([192, 168, 5, 1]);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", key.expose().parse().unwrap());
+    assert!(guard.admit(&headers, peer).is_ok());
+    assert!(guard.reload_if_changed().unwrap());
+    assert_eq!(guard.admit(&headers, peer), Err(Refusal::NoKeys));
+}
+
+#[test]
+fn a_reading_from_before_a_revocation_never_comes_in_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = KeyFile::new(folder.path().join("keys.json"));
+    for name in ["desk", "other"] {
+        file.create(&NewKey::new(name, Role::Operator)).unwrap();
+    }
+    let guard = Guard::new(KeySource::File(file.clone())).unwrap();
+    file.create(&NewKey::new("third", Role::Viewer)).unwrap();
+    let (_, seen) = guard.file.as_ref().unwrap();
+    let (is_read, hears) = std::sync::mpsc::channel();
+    let (is_done, waits) = std::sync::mpsc::channel();
+    let (on, at) = (&guard, &file);
+    std::thread::scope(|scope| {
+        // A slow look that read the file while all three keys stood in it.
+        scope.spawn(move || {
+            let slow = || {
+                let keys = at.list();
+                at.revoke("desk").unwrap();
+                is_read.send(()).unwrap();
+                // Whoever revoked it looks in this moment, and has to wait: for longer than a look takes that does not.
+                let _ = waits.recv_timeout(Duration::from_millis(500));
+                keys
+            };
+            on.read_if_changed(seen, || at.stamp(), slow).unwrap();
+        });
+        hears.recv().unwrap();
+        guard.reload_if_changed().unwrap();
+        // Nobody listens any more: as it should be.
+        let _ = is_done.send(());
+    });
+    let names: Vec<_> = guard
+        .keys()
+        .unwrap()
+        .into_iter()
+        .map(|key| key.record.name)
+        .collect();
+    assert_eq!(names, ["other", "third"]);
+    assert_eq!(guard.table.read().len(), 2);
+}

@@ -11,7 +11,8 @@ use super::Level;
 use crate::base::clock::UnixMillis;
 
 /// What stands in place of a reason that not everybody may read.
-const HIDDEN: &str = "Ask somebody whose key reaches everything.";
+const HIDDEN: &str =
+    "Something is not as it should be; a key that is not bound to certain components is told what.";
 
 /// Who knows how well the box is. Asked on every probe: answers from what it watches, without waiting.
 pub trait Source: Send + Sync {

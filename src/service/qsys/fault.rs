@@ -181,6 +181,18 @@ pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
     ToolFault::new(code, problem, next_step)
 }
 
+/// The same for a caller of this reach: a pattern may name what lies beyond it.
+pub(super) fn of_refusal_within(reach: &Reach, refusal: &Refusal, subject: &str) -> ToolFault {
+    let fault = of_refusal(refusal, subject);
+    match refusal {
+        Refusal::Protected { .. } if !reach.is_everything() => ToolFault {
+            problem: format!("{subject} was not written: a rule of this box protects it."),
+            ..fault
+        },
+        _ => fault,
+    }
+}
+
 /// A snapshot for somebody whose key does not reach everything that it may move.
 pub(super) fn snapshot_beyond(reach: &Reach) -> ToolFault {
     ToolFault::new(

@@ -1,13 +1,13 @@
 //! `qsys_get_component`: one component with its controls.
 
 use futures_util::future::BoxFuture;
-use globset::{GlobBuilder, GlobMatcher};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answer::{self, Bounded, Head, Page, Shown, millis, shown_text};
 use super::list_components::{Property, properties};
 use super::{Definition, Outcome, QsysService, fault, resolve, text};
+use crate::base::glob::{self, Glob};
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, PAGE_MAX};
 use crate::model::control::Direction;
@@ -236,7 +236,7 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
     })
 }
 
-fn patterns(texts: &[String]) -> Result<Vec<GlobMatcher>, ToolFault> {
+fn patterns(texts: &[String]) -> Result<Vec<Glob>, ToolFault> {
     if texts.len() > PATTERNS_MAX {
         return Err(fault::bad_argument(
             "controls",
@@ -245,11 +245,9 @@ fn patterns(texts: &[String]) -> Result<Vec<GlobMatcher>, ToolFault> {
         ));
     }
     let compile = |text: &String| {
-        let folded: String = text::folded(text).collect();
-        let glob = (text.len() <= NAME_MAX_BYTES)
-            .then(|| GlobBuilder::new(&folded).case_insensitive(true).build());
+        let glob = (text.len() <= NAME_MAX_BYTES).then(|| Glob::new(&folded(text)));
         match glob {
-            Some(Ok(glob)) => Ok(glob.compile_matcher()),
+            Some(Ok(glob)) => Ok(glob),
             Some(Err(_)) | None => Err(fault::bad_argument(
                 "controls",
                 format!("`{}` is no pattern", shown_text(text)),
@@ -260,9 +258,14 @@ fn patterns(texts: &[String]) -> Result<Vec<GlobMatcher>, ToolFault> {
     texts.iter().map(compile).collect()
 }
 
-fn fits(patterns: &[GlobMatcher], control: &ControlView) -> bool {
-    let name: String = text::folded(control.name.control.as_str()).collect();
-    patterns.is_empty() || patterns.iter().any(|pattern| pattern.is_match(&name))
+fn fits(patterns: &[Glob], control: &ControlView) -> bool {
+    let name = folded(control.name.control.as_str());
+    patterns.is_empty() || patterns.iter().any(|pattern| pattern.fits(&name))
+}
+
+/// A name in the form in which patterns are compared with it.
+fn folded(name: &str) -> String {
+    text::folded(name).map(glob::lower).collect()
 }
 
 fn line(row: &Row) -> String {

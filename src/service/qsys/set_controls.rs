@@ -260,7 +260,7 @@ async fn judged(
                 index: one.index,
                 fault: match why_unread {
                     Some((_, error)) => fault::of_link(error),
-                    None => fault::of_refusal(&refusal, &subject),
+                    None => fault::of_refusal_within(core.reach(), &refusal, &subject),
                 },
                 subject,
             });

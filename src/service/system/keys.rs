@@ -321,7 +321,9 @@ fn told(fault: &ManageFault) -> ToolFault {
             | KeyFileError::BadComponents(_)
             | KeyFileError::TooManyNetworks,
         ) => (FaultCode::BadArguments, "Change it and call again."),
-        ManageFault::File(KeyFileError::Full) => (
+        ManageFault::File(
+            KeyFileError::Full | KeyFileError::TooManyPatterns | KeyFileError::TooLong { .. },
+        ) => (
             FaultCode::LimitExceeded,
             "Revoke a key that nobody needs any more.",
         ),

@@ -485,3 +485,23 @@ fn what_makes_no_token_is_told_so() {
     assert!(desk.guard.is_in_force(&desk.by_key()));
     let _shared: Arc<Guard> = Arc::new(desk.guard);
 }
+
+#[test]
+fn tokens_of_a_key_that_was_rotated_go_on_with_it_and_end_with_it() {
+    let desk = Desk::new();
+    let minted = desk.minted();
+    let old = desk.keys.rotate("desk", 7, UnixMillis::now()).unwrap().old;
+    desk.guard.reload().unwrap();
+    let caller = desk.admit(minted.token.expose()).unwrap();
+    assert_eq!(Some(&*caller.name), old.as_deref());
+    assert!(desk.guard.is_in_force(&caller));
+    let next = desk.guard.mint(&caller, &Wish::default()).unwrap();
+    assert!(desk.admit(next.token.expose()).is_ok());
+    desk.keys.revoke(&caller.name).unwrap();
+    desk.guard.reload().unwrap();
+    assert!(!desk.guard.is_in_force(&caller));
+    for token in [minted, next] {
+        let ended = desk.admit(token.token.expose());
+        assert_eq!(ended, Err(Refusal::Token(TokenFault::KeyEnded)));
+    }
+}

@@ -35,6 +35,8 @@ fn house() -> Bed {
             "Vault */*".into(),
             "VaultAlarm".into(),
             "Vault Nowhere".into(),
+            // One rule for both sides of the bound.
+            "{Vault Safe,Zone.2}/gain".into(),
         ],
         snapshots: true,
         ceilings: Vec::new(),
@@ -164,6 +166,14 @@ fn calls(watch: &str) -> Vec<(&'static str, Value)> {
         (
             "set_control_values",
             json!({ "controls": [{ "name": "Zone.1.gain", "value": -31 }] }),
+        ),
+        (
+            "qsys_set_controls",
+            json!({ "changes": [{ "component": "Zone.2", "control": "gain", "value": -20 }], "reason": "test" }),
+        ),
+        (
+            "qsys.set_control",
+            json!({ "component_name": "Zone.2", "control_name": "gain", "value": -30 }),
         ),
         ("create_change_group", json!({ "id": "g" })),
         (

@@ -1,0 +1,94 @@
+//! What is said to the service manager, and the sockets that it hands over. Without one, nothing is said and nothing handed over.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+use crate::limits::{INHERITED_MAX, WATCHDOG_PAUSE};
+
+/// What the service manager waits longer than the service means to take before it kills it.
+const STOP_SLACK: Duration = Duration::from_secs(5);
+
+/// Sockets that were open before this process, so that no client is turned away while it starts.
+#[derive(Debug, Default)]
+pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
+
+impl Inherited {
+    /// Takes what the service manager handed over. Called once, before there are threads: it also forgets the variables that tell of it.
+    ///
+    /// # Errors
+    ///
+    /// What was handed over is no socket that listens on TCP.
+    pub fn take() -> anyhow::Result<Self> {
+        let mut handed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for at in 0..handed.len().min(INHERITED_MAX) {
+            let taken = handed.take_tcp_listener(at);
+            let Some(socket) = taken.context("the socket unit hands over something else than a TCP socket: ListenStream= with an address and a port is meant")? else {
+                continue;
+            };
+            socket.set_nonblocking(true)?;
+            sockets.push((socket.local_addr()?, socket));
+        }
+        Ok(Self(sockets))
+    }
+
+    /// The socket for this address: one with its port.
+    pub(super) fn for_address(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
+        let at = self
+            .0
+            .iter()
+            .position(|(address, _)| address.port() == wanted.port())?;
+        Some(self.0.swap_remove(at).1)
+    }
+
+    /// Says which sockets nobody wanted.
+    pub(super) fn close_rest(self) {
+        for (address, _) in self.0 {
+            tracing::warn!(
+                "The socket unit hands over {address}, but no `address` in the configuration has that port: it is closed."
+            );
+        }
+    }
+}
+
+/// All is ready: the sockets listen and the store is open.
+pub(super) fn ready() {
+    say(&[NotifyState::Ready]);
+}
+
+/// Stopping began, and will be over within this time.
+pub(super) fn stopping(within: Duration) {
+    let micros = u32::try_from((within + STOP_SLACK).as_micros()).unwrap_or(u32::MAX);
+    say(&[
+        NotifyState::Stopping,
+        NotifyState::Status("Stopping: requests under way are answered."),
+        NotifyState::ExtendTimeoutUsec(micros),
+    ]);
+}
+
+/// All turns.
+pub(super) fn feed() {
+    say(&[NotifyState::Watchdog]);
+}
+
+/// Rest between two looks of the watchdog: three in the time that the service manager gives.
+pub(super) fn watchdog_pause() -> Duration {
+    sd_notify::watchdog_enabled().map_or(WATCHDOG_PAUSE, |time| time / 3)
+}
+
+fn say(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log_once(&error);
+    }
+}
+
+/// A service manager that does not listen will not begin to.
+fn log_once(error: &io::Error) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| tracing::warn!(%error, "the service manager does not take messages"));
+}
