@@ -29,7 +29,7 @@
 //! | [`store`] | the mirror everybody reads, and the databases only its writer touches |
 //! | [`audit`] | who did what: the trail in memory and, hash-chained, on disk |
 //! | `safety` | who may write what |
-//! | [`ops`] | how the box looks after itself: what feeds the watchdog |
+//! | [`ops`] | how the box fares and looks after itself: what it measures of itself and of the machine, the verdicts, what feeds the watchdog |
 //! | [`guard`] | who may come in |
 //! | [`service`] | tools: the trait, and `service::qsys` with the tools for a Core |
 //! | `mcp` | the protocol, free of Q-SYS |
@@ -45,6 +45,9 @@
 //! | link, one per Core | socket, session, breaker | commands (bounded), stop | stop |
 //! | store writer | both databases | dirty controls, stop | stop and the last batch is flushed |
 //! | audit keeper | the segments of the audit trail | lines to write, stop | stop and the last line is synced |
+//! | machine sampler, disk probe | one blocking thread each, at times | the time, stop | stop |
+//! | pulse | how late the runtime is | the time, stop | stop |
+//! | health | where each check stands | changes of links, store, disks, threads; the time; stop | stop |
 //! | sweeper of watches | nothing | the first watch, stop | stop |
 //! | HTTP acceptor, one per port | listener, its connections | stop | drained, or deadline |
 //! | keeper of the certificate | what clients see of it | files, names and addresses that change, stop | stop |
@@ -72,6 +75,7 @@ pub mod docs {
     #![doc = include_str!("docs/limits.md")]
     #![doc = include_str!("docs/metrics.md")]
     #![doc = include_str!("docs/audit.md")]
+    #![doc = include_str!("docs/health.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
     #![doc = include_str!("docs/mcp.md")]
@@ -95,6 +99,8 @@ pub mod docs {
         include_str!("docs/limits.md"),
         "\n\n",
         include_str!("docs/audit.md"),
+        "\n\n",
+        include_str!("docs/health.md"),
         "\n\n",
         include_str!("docs/link.md"),
         "\n\n",

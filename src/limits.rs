@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod health;
 mod memory;
 mod ops;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use access::*;
 pub use audit::*;
+pub use health::*;
 pub use memory::{MEMORY_BUDGET_BYTES, WORST_CASE_BYTES};
 pub use ops::*;
 

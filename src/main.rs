@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::systemd::Inherited;
-use rackhand::app::{self, audit, certificate, demo, keys, simcore, stdio, trust};
+use rackhand::app::{self, audit, certificate, demo, keys, probe, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
 use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat};
@@ -54,6 +54,8 @@ enum Command {
     Run(RunArguments),
     /// Speak MCP on standard input and output, for clients that start a program instead of opening a URL
     Stdio(StdioArguments),
+    /// Ask a running box how well it is; exits with 0 when it is healthy or degraded, 1 when it is unhealthy or does not answer
+    Health(HealthArguments),
     /// Report every fault of a configuration at once, without starting anything
     Check {
         /// The configuration file
@@ -245,6 +247,25 @@ struct StdioArguments {
     log: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct HealthArguments {
+    /// The box
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    url: Address,
+    /// Show each check, which needs a key: in the environment as `RACKHAND_KEY`, or in a file
+    #[arg(long)]
+    detail: bool,
+    /// Read the key from this file, whatever the environment says
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// For https: the SHA-256 of the box's certificate, or of the authority that signed it
+    #[arg(long, value_name = "SHA256")]
+    fingerprint: Option<String>,
+    /// For https: the authority that signed the box's certificate
+    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
+    ca: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Make a key and print it, this once
@@ -305,24 +326,19 @@ enum AuditCommand {
 #[derive(Debug, Subcommand)]
 enum CoreCommand {
     /// Accept a Core's certificate after it changed
-    Trust {
-        /// The configuration file
-        #[arg(
-            long,
-            value_name = "FILE",
-            default_value = "/etc/rackhand/rackhand.toml"
-        )]
-        config: PathBuf,
-        /// The folder with the pinned certificates, whatever the configuration says
-        #[arg(long, value_name = "DIR")]
-        data: Option<PathBuf>,
-        /// Accept only this SHA-256 fingerprint; without it the one that the Core shows now is printed and accepted
-        #[arg(long, value_name = "HEX")]
-        fingerprint: Option<String>,
-        /// Which [[core]], when there are several
-        #[arg(long, value_name = "NAME")]
-        core: Option<String>,
-    },
+    Trust(TrustArguments),
+}
+
+#[derive(Debug, Args)]
+struct TrustArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// Accept only this SHA-256 fingerprint; without it the one that the Core shows now is printed and accepted
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// Which [[core]], when there are several
+    #[arg(long, value_name = "NAME")]
+    core: Option<String>,
 }
 
 /// A key that a person chose: hard enough to guess, and safe to paste into a shell or a header.
@@ -386,6 +402,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(app::run(config, inherited))?;
         }
         Command::Stdio(arguments) => return on_pipes(arguments),
+        Command::Health(arguments) => return on_health(arguments),
         Command::Check { config: file } => {
             let Some(config) = checked(&file) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
@@ -434,25 +451,17 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         } => print(&keys::rotate_secret(&data)?),
         Command::Audit { data, command } => return on_record(&data, &command),
         Command::Core {
-            command:
-                CoreCommand::Trust {
-                    config: file,
-                    data,
-                    fingerprint,
-                    core,
-                },
+            command: CoreCommand::Trust(arguments),
         } => {
-            let Some(mut config) = checked(&file) else {
+            let Some(mut config) = checked(&arguments.run.config) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = data {
+            if let Some(data) = arguments.run.data {
                 config.store.path = data;
             }
-            let said = block_on(trust::trust(
-                &config,
-                core.as_deref(),
-                fingerprint.as_deref(),
-            ))?;
+            let (core, fingerprint) = (&arguments.core, &arguments.fingerprint);
+            let said = trust::trust(&config, core.as_deref(), fingerprint.as_deref());
+            let said = block_on(said)?;
             print(&said);
         }
     }
@@ -474,6 +483,23 @@ fn on_record(data: &Path, command: &AuditCommand) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `rackhand health`
+fn on_health(arguments: HealthArguments) -> anyhow::Result<ExitCode> {
+    let key = match &arguments.key_file {
+        Some(file) => Some(stdio::key_in(file)?),
+        None => stdio::key(&std::env::var(KEY_VARIABLE).unwrap_or_default()),
+    };
+    let options = stdio::BridgeOptions {
+        url: arguments.url,
+        key: key.filter(|_| arguments.detail),
+        fingerprint: arguments.fingerprint,
+        ca: arguments.ca,
+    };
+    let said = block_on(probe::ask(options, arguments.detail))?;
+    print(&said.text);
+    Ok(ExitCode::from(u8::from(!said.is_good)))
 }
 
 /// `rackhand stdio`: standard output belongs to the protocol from here on.

@@ -10,6 +10,7 @@ pub mod keys;
 mod keys_seen;
 mod metrics;
 mod parts;
+pub mod probe;
 mod secrets;
 pub mod simcore;
 pub mod stdio;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -36,7 +38,9 @@ use crate::http::{Front, Limits, OriginRules};
 use crate::limits::PIPE_DRAIN_SECS;
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
-use crate::ops::watchdog::{self, Vitals};
+use crate::ops::health::Source;
+use crate::ops::pulse::Pulse;
+use crate::ops::watchdog;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
@@ -197,7 +201,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
     }
     systemd::ready();
     running.watch();
-    running.until_stopped().await
+    Box::pin(running.until_stopped()).await
 }
 
 /// A service whose parts run. Clients reach it by the sockets that it is given, and by [`Running::front`].
@@ -205,6 +209,7 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
 pub struct Running {
     server: Arc<Server>,
     front: Arc<Front>,
+    health: Arc<Health>,
     parts: Parts,
     store_status: watch::Receiver<StoreStatus>,
     stop: Stop,
@@ -230,7 +235,7 @@ impl Running {
         let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
         let opened = Store::open(&config.store.path, &names, Instant::now())
             .context("could not open the store")?;
-        let store_status = opened.store.watch_status();
+        let (store_status, store_flight) = (opened.store.watch_status(), opened.store.flight());
         parts.store.spawn(
             opened
                 .store
@@ -254,13 +259,21 @@ impl Running {
             cores.push(System::new(core.name.as_str().into(), link, mirror));
         }
 
-        let health = Arc::new(Health::new(
-            &cores,
-            Arc::clone(&policy),
-            store_status.clone(),
-            audit.clone(),
-            stop.clone(),
-        ));
+        let pulse = Pulse::start(&Handle::current());
+        parts
+            .http
+            .spawn(pulse.clone().keep(parts.stop_http.clone()));
+        let watched = health::Parts {
+            cores: &cores,
+            policy: Arc::clone(&policy),
+            store: store_status.clone(),
+            store_flight,
+            audit: audit.clone(),
+            pulse,
+            stop: stop.clone(),
+        };
+        let health = Health::new(config, watched);
+        health.spawn(config, &mut parts.http, &parts.stop_http);
         let numbers = Arc::new(Numbers {
             systems: cores.clone(),
             store: store_status.clone(),
@@ -282,7 +295,11 @@ impl Running {
         seen.compare(&guard, &audit);
         let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
         parts.store.spawn(keeping);
-        let system = Arc::new(SystemService::new(audit.clone(), Arc::clone(&guard)));
+        let system = Arc::new(SystemService::new(
+            audit.clone(),
+            Arc::clone(&guard),
+            Arc::<Health>::clone(&health),
+        ));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
@@ -302,12 +319,14 @@ impl Running {
             config.listen.names.iter().cloned().chain(own_names()),
             config.listen.allowed_origins.clone(),
         );
-        let front = Front::new(Arc::clone(&server), guard, health, origins, limits)
+        let source: Arc<dyn Source> = Arc::<Health>::clone(&health);
+        let front = Front::new(Arc::clone(&server), guard, source, origins, limits)
             .with_request_log(config.log.requests)
             .with_facts(numbers);
         Ok(Self {
             server,
             front: Arc::new(front),
+            health,
             parts,
             store_status,
             stop,
@@ -360,6 +379,7 @@ impl Running {
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.
     pub fn listen_secure(&mut self, listener: TcpListener, certificates: Arc<Certificates>) {
         let front = Arc::clone(&self.front);
+        self.health.set_certificates(&certificates);
         let stop = &self.parts.stop_http;
         let life = self.parts.beats.life("HTTPS acceptor", stop);
         self.parts
@@ -393,9 +413,10 @@ impl Running {
     pub fn watch(&mut self) {
         let beats = std::mem::take(&mut self.parts.beats);
         let pause = systemd::watchdog_pause();
+        let health = Arc::clone(&self.health);
         self.parts.http.spawn(watchdog::keep(
             beats,
-            Vitals::default,
+            move || health.vitals(),
             systemd::feed,
             pause,
             self.parts.stop_http.clone(),

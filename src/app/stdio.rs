@@ -33,21 +33,33 @@ pub struct BridgeOptions {
     pub ca: Option<PathBuf>,
 }
 
+impl BridgeOptions {
+    /// The way to the box.
+    ///
+    /// # Errors
+    ///
+    /// The options contradict each other.
+    pub(super) fn client(self) -> anyhow::Result<Client> {
+        let trust = match (&self.fingerprint, self.ca) {
+            (Some(text), _) => trust::normal(text)?.into(),
+            (None, Some(file)) => PeerTrust::Authority(file),
+            (None, None) if self.url.is_secure() => anyhow::bail!(
+                "https needs --fingerprint or --ca, for no public authority signs for a box: `rackhand certificate` on the box prints the fingerprint"
+            ),
+            (None, None) => String::new().into(),
+        };
+        let dial = Arc::new(NetDial);
+        Ok(Client::new(dial, self.url, self.key.as_ref(), trust))
+    }
+}
+
 /// Carries messages between this process's standard input and output and a box, until the input ends or a signal comes.
 ///
 /// # Errors
 ///
 /// The options contradict each other.
 pub async fn bridge(options: BridgeOptions) -> anyhow::Result<()> {
-    let trust = match (&options.fingerprint, options.ca) {
-        (Some(text), _) => trust::normal(text)?.into(),
-        (None, Some(file)) => PeerTrust::Authority(file),
-        (None, None) if options.url.is_secure() => anyhow::bail!(
-            "https needs --fingerprint or --ca, for no public authority signs for a box: `rackhand certificate` on the box prints the fingerprint"
-        ),
-        (None, None) => String::new().into(),
-    };
-    let client = Client::new(Arc::new(NetDial), options.url, options.key.as_ref(), trust);
+    let client = options.client()?;
     let stop = Stop::new();
     let running = async {
         let (input, output) = (tokio::io::stdin(), tokio::io::stdout());

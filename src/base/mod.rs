@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod file;
+pub mod flight;
 pub mod glob;
 pub mod json;
 pub mod life;

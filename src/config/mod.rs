@@ -3,6 +3,7 @@
 //! `default.toml` is both the documentation and the defaults: it is laid under the file key by key, so that no default stands in
 //! the code. Secrets are not here but in files that this names.
 
+mod health;
 mod older;
 mod problems;
 mod provider;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+pub use health::{HealthConfig, Steps};
 use problems::unknown_key;
 pub use problems::{Problem, Problems};
 pub use record::{AuditConfig, LogConfig, LogFormat, SyslogTarget};
@@ -86,6 +88,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What is on record of those who come in.
     pub audit: AuditConfig,
+    /// When the box counts as ill.
+    pub health: HealthConfig,
     /// What is logged.
     pub log: LogConfig,
 }

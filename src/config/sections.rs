@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::health;
 use super::problems::{Problems, Section, unknown_key};
 use super::provider;
 use super::{
@@ -34,7 +35,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
-    let (rate, metrics) = (section("rate"), section("metrics"));
+    let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
     let provider = section("identity-provider");
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
@@ -49,6 +50,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         safety: read_safety(safety, problems),
         store: read_store(Section::new("store", store, problems)),
         audit: read_audit(Section::new("audit", audit, problems)),
+        health: health::read(Section::new("health", health, problems)),
         log: read_log(Section::new("log", log, problems)),
     }
 }

@@ -1,105 +1,90 @@
-//! Probes: alive, ready, how well. What the verdict is comes from the app; here it becomes a status and a body.
+//! Probes and the status page. What the verdict is comes from the app; here it becomes a status and a body.
+
+use std::fmt::Write as _;
 
 use bytes::Bytes;
 use hyper::Response;
-use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::body::Body;
 use super::reply;
 use super::route::Route;
-use crate::guard::Caller;
+use crate::guard::{Caller, Scope};
+use crate::ops::health::{Level, Source};
+use crate::telemetry::logging;
 
-/// How well the box is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Level {
-    /// All is as it should be.
-    Ok,
-    /// It works, but something is missing.
-    Degraded,
-    /// It cannot do its work.
-    Down,
-}
-
-impl Level {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Degraded => "degraded",
-            Self::Down => "down",
-        }
-    }
-}
-
-/// The verdict at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
-    /// How well it is.
-    pub level: Level,
-    /// Whether requests should be sent here. A Core that cannot be reached makes a box not ready, never not alive.
-    pub is_ready: bool,
-    /// One sentence for people with a key: what is wrong.
-    pub summary: String,
-}
-
-/// Who knows how well the box is. Asked on every probe: answers from what it watches, without waiting.
-pub trait HealthSource: Send + Sync {
-    /// The verdict now.
-    fn verdict(&self) -> Verdict;
-
-    /// Everything behind the verdict, for people with a key.
-    fn detail(&self) -> Value;
-}
-
-/// What a caller is told whose key is bound to some components: the words behind a verdict may name any, and count all.
-const BOUNDED: &str = "A key that is not bound to certain components is told what.";
-
-/// The words for a caller, and everything behind them if they may know of everything.
-fn told(source: &dyn HealthSource, verdict: &Verdict, caller: &Caller) -> (String, Option<Value>) {
-    if caller.reach.is_everything() {
-        return (verdict.summary.clone(), Some(source.detail()));
-    }
-    let words = match verdict.level {
-        Level::Ok => "All is well.".to_owned(),
-        Level::Degraded | Level::Down => format!("Something is not as it should be. {BOUNDED}"),
+/// Answers a probe; with everything behind it only for a caller who may read. What a caller does not reach is not named.
+pub(super) fn answer(source: &dyn Source, route: Route, caller: Option<&Caller>) -> Response<Body> {
+    let (report, now) = (source.report(), Instant::now());
+    let (is_good, status) = match (route, report.not_ready) {
+        (Route::Live, _) => (true, "alive"),
+        (Route::Ready, None) => (true, "ready"),
+        (Route::Ready, Some(_)) => (false, "not ready"),
+        _ => (report.level != Level::Unhealthy, report.level.as_str()),
     };
-    (words, None)
-}
-
-/// Answers a probe; with details only for a caller who may read.
-pub(super) fn answer(
-    source: &dyn HealthSource,
-    route: Route,
-    caller: Option<&Caller>,
-) -> Response<Body> {
-    let verdict = source.verdict();
-    let (is_good, status) = match route {
-        Route::Ready if verdict.is_ready => (true, "ready"),
-        Route::Ready => (false, "not ready"),
-        _ => (verdict.level != Level::Down, verdict.level.as_str()),
+    let mut body = match caller {
+        None => report.short(status, now),
+        Some(caller) => report.to_json(status, now, caller.reach.is_everything()),
     };
-    let mut body = json!({ "status": status });
-    if let (Some(caller), Some(fields)) = (caller, body.as_object_mut()) {
-        let (summary, detail) = told(source, &verdict, caller);
-        fields.insert("summary".into(), summary.into());
-        fields.extend(detail.map(|detail| ("detail".to_owned(), detail)));
+    // The figures count everything.
+    if caller.is_some_and(|caller| caller.reach.is_everything())
+        && let Some(fields) = body.as_object_mut()
+    {
+        fields.insert("detail".into(), source.detail());
     }
     let code = if is_good { 200 } else { 503 };
     reply::json(code, Bytes::from(body.to_string()))
 }
 
-/// The status page: one plain page without scripts.
-pub(super) fn page(source: &dyn HealthSource, caller: &Caller) -> Response<Body> {
-    let verdict = source.verdict();
-    let (summary, detail) = told(source, &verdict, caller);
-    let detail = detail.and_then(|detail| serde_json::to_string_pretty(&detail).ok());
-    let html = format!(
+/// The status page: one plain page without scripts, made of what is in memory, so that it is there when nothing else is. The log may name
+/// anything, so that it is for those who may look into everything.
+pub(super) fn page(source: &dyn Source, caller: &Caller) -> Response<Body> {
+    let report = source.report();
+    let sees_names = caller.reach.is_everything();
+    let (mut checks, mut changes, mut log) = (String::new(), String::new(), String::new());
+    for one in &report.standings {
+        let (level, name) = (one.level.as_str(), one.name);
+        let reason = one.shown_reason(sees_names);
+        // Writing to a string never fails.
+        let _ = writeln!(checks, "{level:<10} {name:<14} {reason}");
+    }
+    for change in report.changes.iter().rev() {
+        let _ = writeln!(
+            changes,
+            "{} {} {} -> {} {}",
+            change.at.to_iso(),
+            change.name,
+            change.from,
+            change.to,
+            change.shown_reason(sees_names)
+        );
+    }
+    if sees_names && caller.scopes.has(Scope::Diagnose) {
+        log = logging::tail();
+    }
+    let detail = if sees_names {
+        serde_json::to_string_pretty(&source.detail()).unwrap_or_default()
+    } else {
+        String::new()
+    };
+    let mut html = format!(
         "<!doctype html><meta charset=utf-8><meta name=viewport content=\"width=device-width\"><title>rackhand</title>\
          <style>body{{font:16px/1.5 sans-serif;margin:2em;max-width:60em}}pre{{overflow:auto}}</style>\
-         <h1>rackhand</h1><p><b>{}</b>: {}</p><p>MCP endpoint: <code>/mcp</code></p><pre>{}</pre>\n",
-        verdict.level.as_str(),
-        escape(&summary),
-        escape(&detail.unwrap_or_default()),
+         <h1>rackhand</h1><p><b>{}</b>: {}</p><p>{}</p><p>MCP endpoint: <code>/mcp</code></p>",
+        report.level,
+        escape(&report.summary(sees_names)),
+        report.not_ready.unwrap_or("Ready."),
     );
+    for (title, text) in [
+        ("Checks", checks),
+        ("Last changes", changes),
+        ("Figures", detail),
+        ("Log", log),
+    ] {
+        if !text.is_empty() {
+            let _ = writeln!(html, "<h2>{title}</h2><pre>{}</pre>", escape(&text));
+        }
+    }
     reply::html(html)
 }
 

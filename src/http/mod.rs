@@ -45,7 +45,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-pub use health::{HealthSource, Level, Verdict};
 pub use limits::Limits;
 pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
@@ -68,6 +67,7 @@ use crate::limits::{
     UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
+use crate::ops::health::Source;
 use crate::telemetry::metrics::Facts;
 use crate::tls::Certificates;
 
@@ -78,7 +78,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 pub struct Front {
     server: Arc<Server>,
     guard: Arc<Guard>,
-    health: Arc<dyn HealthSource>,
+    health: Arc<dyn Source>,
     origins: OriginRules,
     limits: Limits,
     requests: Arc<places::OfCallers>,
@@ -126,7 +126,7 @@ impl Front {
     pub fn new(
         server: Arc<Server>,
         guard: Arc<Guard>,
-        health: Arc<dyn HealthSource>,
+        health: Arc<dyn Source>,
         origins: OriginRules,
         limits: Limits,
     ) -> Self {
@@ -480,8 +480,7 @@ impl Front {
             (route, Some(caller)) if route.is_mcp() => {
                 endpoint::answer(self, route, request, &caller, trace).await
             }
-            (Route::Live, _) => reply::text(200, "ok\n"),
-            (Route::Ready | Route::Health, caller) => {
+            (Route::Live | Route::Ready | Route::Health, caller) => {
                 health::answer(&*self.health, route, caller.as_ref())
             }
             (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),

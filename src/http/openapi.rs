@@ -61,11 +61,19 @@ fn schemas() -> Value {
             "properties": { "error": { "type": "string", "description": "What is wrong, and what to do." } },
         },
         "Probe": {
-            "type": "object", "required": ["status"],
+            "type": "object", "required": ["status", "version", "uptime"],
             "properties": {
-                "status": { "type": "string", "enum": ["ok", "degraded", "down", "ready", "not ready"] },
-                "summary": { "type": "string", "description": "One sentence; with `detail` alone." },
-                "detail": { "type": "object", "description": "Everything behind it; with `detail` alone." },
+                "status": { "type": "string", "enum": ["HEALTHY", "DEGRADED", "UNHEALTHY", "alive", "ready", "not ready"] },
+                "version": { "type": "string" },
+                "uptime": { "type": "integer", "description": "Seconds since the start." },
+                "level": { "type": "string", "enum": ["HEALTHY", "DEGRADED", "UNHEALTHY"], "description": "With `detail` alone, as all below." },
+                "ready": { "type": "boolean" },
+                "not_ready": { "type": "string", "description": "Why not." },
+                "summary": { "type": "string", "description": "What is wrong, in a few sentences." },
+                "checks": { "type": "array", "items": { "type": "object" }, "description": "Each check: level, reason, since when, when last well." },
+                "changes": { "type": "array", "items": { "type": "object" }, "description": "The last changes, newest first." },
+                "changes_total": { "type": "integer" },
+                "detail": { "type": "object", "description": "The figures behind it." },
             },
         },
         "TokenWish": {
@@ -114,7 +122,7 @@ fn told(route: Route, path: &str) -> Option<(&'static str, Vec<Answer>)> {
         Route::Mcp | Route::Sse | Route::Messages | Route::WebSocket | Route::Nothing => {
             return None;
         }
-        Route::Live => ("Whether the process answers", vec![text(200, "It does.")]),
+        Route::Live => ("Whether the process answers", vec![probe(200, "It does.")]),
         Route::Ready => (
             "Whether requests should be sent here",
             vec![probe(200, "Ready."), probe(503, "Not ready.")],

@@ -70,6 +70,13 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Another page of the same box.
+    #[must_use]
+    pub fn page(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
     /// Whether the URL begins with `https`.
     #[must_use]
     pub const fn is_secure(&self) -> bool {

@@ -22,6 +22,9 @@ use crate::link::dial::{self, ByteStream, Dial, PeerTrust};
 /// How long a connection may take to be made.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a page may take.
+const PAGE_WAIT: Duration = Duration::from_secs(10);
+
 /// How long a box that was there before is waited for: as long as it takes to start anew, with time to spare.
 const RESTART_PATIENCE: Duration = Duration::from_secs(8);
 
@@ -123,6 +126,31 @@ impl Client {
     /// The box.
     pub(super) const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Gets a page: its status and body.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub async fn get(&self) -> anyhow::Result<(u16, String)> {
+        let ask = Ask {
+            verb: "GET",
+            accept: "application/json",
+            fields: &[],
+            body: &[],
+            wait: PAGE_WAIT,
+        };
+        let reply = match self.send(ask).await {
+            Ok(reply) => reply,
+            Err(SendFault::NotSent(fault)) => anyhow::bail!("{fault}"),
+            Err(SendFault::Sent) => anyhow::bail!("{} does not answer", self.address),
+        };
+        let status = reply.head.status;
+        let body = reply.whole().await;
+        let body =
+            body.map_err(|_| anyhow::anyhow!("the answer of {} is cut off", self.address))?;
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
     /// Sends a request and waits for the head of its answer.

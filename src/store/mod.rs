@@ -31,6 +31,7 @@ pub use disk::Counters;
 pub use error::StoreError;
 pub use mirror::Mirror;
 
+use crate::base::flight::Flight;
 use disk::{Disk, Found};
 use error::Fault;
 use writer::Retry;
@@ -44,6 +45,7 @@ pub struct Store {
     /// A round that did not come back from the disk in time.
     hanging: Option<JoinHandle<(Disk, Result<(), Fault>)>>,
     crowded: Arc<Notify>,
+    flight: Flight,
     beat: Beat,
 }
 
@@ -54,6 +56,8 @@ pub struct StoreStatus {
     pub fault: Option<String>,
     /// Why a damaged store was moved aside at this start; absent when it was whole.
     pub quarantined: Option<String>,
+    /// Whether it is being made anew at this moment, after it failed.
+    pub is_replaced: bool,
     /// When everything owed was last written; absent before the first time.
     pub last_flush: Option<Instant>,
     /// Records that wait to be written.
@@ -123,6 +127,7 @@ impl Store {
             retry: Retry::default(),
             hanging: None,
             crowded,
+            flight: Flight::default(),
             beat: Beat::default(),
         };
         if let Some(fault) = fault {
@@ -135,5 +140,11 @@ impl Store {
     #[must_use]
     pub fn watch_status(&self) -> watch::Receiver<StoreStatus> {
         self.status.subscribe()
+    }
+
+    /// Tells for how long a batch has been on its way to the disk.
+    #[must_use]
+    pub fn flight(&self) -> Flight {
+        self.flight.clone()
     }
 }

@@ -85,9 +85,16 @@ impl Store {
             return;
         }
         self.hanging = None;
+        let is_replaced = self.retry.failures > 0 && !self.disk.is_whole();
+        self.status.send_if_modified(|status| {
+            status.is_replaced = is_replaced;
+            is_replaced
+        });
         let spare = self.disk.lost();
         let mut disk = std::mem::replace(&mut self.disk, spare);
+        let under_way = self.flight.begin();
         let mut work = tokio::task::spawn_blocking(move || {
+            let _under_way = under_way;
             let written = disk.round();
             (disk, written)
         });
@@ -116,6 +123,7 @@ impl Store {
     fn report(&mut self, written: Option<Result<(), Fault>>) {
         let now = Instant::now();
         let mut status = self.status.borrow().clone();
+        status.is_replaced = false;
         match written {
             None => {}
             Some(Ok(())) => {

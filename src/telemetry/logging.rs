@@ -1,15 +1,19 @@
 //! The log, on standard error: sentences for people, with time and colour on a terminal, bare under journald, which stamps them itself;
 //! or one JSON object a line for programs. Whatever is logged, a line stays one line, steers no terminal and shows no key.
 
+use std::collections::VecDeque;
 use std::fmt::{self, Debug, Write as _};
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
 use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
@@ -18,6 +22,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::base::clock::UnixMillis;
 use crate::base::text::{for_log, plain_json};
 use crate::config::LogFormat;
+use crate::limits::{LOG_LINE_KEPT_BYTES, LOG_LINES_KEPT};
 
 /// Starts logging at a level or filter such as `info,rackhand::link=debug`.
 ///
@@ -26,10 +31,10 @@ use crate::config::LogFormat;
 /// The filter cannot be read.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
     let filter: Targets = filter.parse()?;
-    let is_terminal = std::io::stderr().is_terminal();
+    let is_terminal = io::stderr().is_terminal();
     let log = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::TRACE)
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr.and(Tail))
         .with_ansi(is_terminal);
     // A second call, in a test, keeps the first subscriber.
     let _already_started = match format {
@@ -54,6 +59,58 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
             .try_init(),
     };
     Ok(())
+}
+
+/// The last lines of the log, for the status page.
+static LINES: Mutex<VecDeque<Box<str>>> = Mutex::new(VecDeque::new());
+
+/// The last lines of the log, oldest first.
+#[must_use]
+pub fn tail() -> String {
+    let mut text = String::new();
+    for line in LINES.lock().iter() {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
+}
+
+/// Keeps the last lines beside the log. What it is given is fit for a log already, but for the colours of a terminal.
+#[derive(Debug, Clone, Copy)]
+struct Tail;
+
+impl io::Write for Tail {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let whole = String::from_utf8_lossy(bytes);
+        let mut line = String::new();
+        let mut parts = whole.trim_end().split('\u{1b}');
+        line.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            // `[2m` and the like end with a letter.
+            let plain = part.split_once(|c: char| c.is_ascii_alphabetic());
+            line.push_str(plain.map_or("", |(_, plain)| plain));
+        }
+        line.truncate(line.floor_char_boundary(LOG_LINE_KEPT_BYTES));
+        let line = for_log(&line).into_owned().into_boxed_str();
+        let mut lines = LINES.lock();
+        if lines.len() >= LOG_LINES_KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Tail {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        *self
+    }
 }
 
 /// Fields as text: the message bare, others with their names, each fit for a log.

@@ -113,8 +113,8 @@ impl Bed {
 
     fn start(sim: SimCore, network: Arc<Network>, folder: TempDir, settings: String) -> Self {
         let text = format!(
-            "{settings}\n[store]\npath = {:?}\n[rate]\nenabled = false\n",
-            folder.path().to_str().unwrap()
+            "{settings}\n[store]\npath = {folder:?}\n[rate]\nenabled = false\n[health]\nroot = \"{folder}/machine\"\ndisk-degraded-percent = 100\ndisk-unhealthy-percent = 100\n",
+            folder = folder.path().to_str().unwrap()
         );
         let config = Config::load(&text, &BTreeMap::new())
             .unwrap_or_else(|faults| panic!("{faults}\n{text}"));
@@ -287,6 +287,14 @@ pub(crate) struct Reply {
 }
 
 impl Client {
+    /// The same client on connections that do not end with the box's stop: as one that had come in before.
+    pub(crate) fn come_before(self) -> Self {
+        Self {
+            stop: Stop::new(),
+            ..self
+        }
+    }
+
     /// Calls a tool: the structured answer, or the fault.
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Result<Value, Value> {
         let reply = self.exchange(&self.tool_request(tool, &arguments)).await;

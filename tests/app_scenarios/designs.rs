@@ -73,7 +73,7 @@ async fn a_component_too_large_to_take_is_named_and_the_rest_is_served() {
     );
     let bed = Bed::live(design::venue().with(script), OPEN).await;
     let health = bed.health().await;
-    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["status"], "DEGRADED");
     assert!(health["summary"].as_str().unwrap().contains("Huge Script"));
     let asked = json!({ "component": "Huge Script" });
     let why = bed.call("qsys_explain_visibility", asked).await.unwrap();

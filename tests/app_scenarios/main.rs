@@ -11,6 +11,7 @@ mod access;
 mod bed;
 mod clients;
 mod designs;
+mod health;
 mod metrics;
 mod offers;
 mod older;

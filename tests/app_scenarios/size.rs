@@ -13,7 +13,7 @@ async fn fifty_thousand_controls_are_learnt_mirrored_and_served() {
         (&link["components"], &link["controls"], &link["refused"]),
         (&json!(500), &json!(50_003), &json!(0))
     );
-    assert_eq!(bed.health().await["status"], "ok");
+    assert_eq!(bed.health().await["status"], "HEALTHY");
     for number in [1, 250, 500] {
         let reading = bed
             .reading(&format!("Block {number}"), "channel.97.gain")
@@ -38,7 +38,7 @@ async fn controls_beyond_the_bound_are_refused_and_counted_and_the_rest_is_serve
         "{refused}"
     );
     let health = bed.health().await;
-    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["status"], "DEGRADED");
     assert!(
         health["summary"]
             .as_str()

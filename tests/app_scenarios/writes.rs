@@ -400,6 +400,6 @@ async fn of_two_cores_the_one_that_is_named_is_read_and_written() {
     sleep(Duration::from_mins(1)).await;
     assert_eq!(bed.link().await["state"], "live");
     let health = bed.health().await;
-    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["status"], "DEGRADED");
     assert!(health["summary"].as_str().unwrap().contains("annex"));
 }

@@ -20,10 +20,11 @@ use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::keyfile::NewKey;
 use rackhand::guard::{Caller, Guard, KeySource, RateRules, Role};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::link::dial::{ByteStream, Dial};
 use rackhand::link::{self, LinkConfig};
 use rackhand::mcp::{Field, Post, ReplyBody, Routing, Server, ServerInfo};
+use rackhand::ops::health::{Report, Source};
 use rackhand::safety::{Policy, SafetyConfig};
 use rackhand::service::Service;
 use rackhand::service::qsys::{QsysService, System};
@@ -156,13 +157,9 @@ impl Dial for Nowhere {
 /// All is well.
 struct Well;
 
-impl HealthSource for Well {
-    fn verdict(&self) -> Verdict {
-        Verdict {
-            level: Level::Ok,
-            is_ready: true,
-            summary: String::new(),
-        }
+impl Source for Well {
+    fn report(&self) -> Arc<Report> {
+        Arc::new(Report::new(Instant::now()))
     }
 
     fn detail(&self) -> serde_json::Value {

@@ -13,8 +13,9 @@ use anyhow::Result;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::keyfile::NewKey;
 use rackhand::guard::{Guard, KeySource, Role, key as keys};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::mcp::{Server, ServerInfo};
+use rackhand::ops::health::{Report, Source};
 use rackhand::service::Service;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
@@ -23,17 +24,14 @@ use tokio::task::JoinSet;
 
 use crate::fixture::Fixture;
 use crate::key::WithKey;
+use tokio::time::Instant;
 
 #[derive(Debug)]
 struct Healthy;
 
-impl HealthSource for Healthy {
-    fn verdict(&self) -> Verdict {
-        Verdict {
-            level: Level::Ok,
-            is_ready: true,
-            summary: "A fixture.".to_owned(),
-        }
+impl Source for Healthy {
+    fn report(&self) -> Arc<Report> {
+        Arc::new(Report::new(Instant::now()))
     }
 
     fn detail(&self) -> Value {

@@ -12,10 +12,11 @@ use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::config::Transport;
 use rackhand::guard::{Caller, Guard, KeySource, NewKey, Role};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::link::dial::ByteStream;
 use rackhand::link::{self, Dial, LinkConfig, LinkState};
 use rackhand::mcp::{Server, ServerInfo};
+use rackhand::ops::health::{Report, Source};
 use rackhand::safety::{Ceiling, Policy, SafetyConfig};
 use rackhand::service::Service;
 use rackhand::service::qsys::{QsysService, System};
@@ -48,13 +49,9 @@ pub(crate) struct House {
 #[derive(Debug)]
 struct Healthy;
 
-impl HealthSource for Healthy {
-    fn verdict(&self) -> Verdict {
-        Verdict {
-            level: Level::Ok,
-            is_ready: true,
-            summary: "All is well.".to_owned(),
-        }
+impl Source for Healthy {
+    fn report(&self) -> Arc<Report> {
+        Arc::new(Report::new(Instant::now()))
     }
 
     fn detail(&self) -> Value {

@@ -9,8 +9,9 @@ use futures_util::FutureExt as _;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::{Guard, KeyFile, KeySource, NewKey, RateRules, Role, Scope, key};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::mcp::{Server, ServerInfo};
+use rackhand::ops::health::{Level, Report, Source, Standing};
 use rackhand::service::Service;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
@@ -19,17 +20,28 @@ use tokio::task::JoinSet;
 use crate::fixture::{Fixture, Knobs};
 pub(crate) use crate::schemas::MODERN;
 use crate::schemas::Tape;
+use tokio::time::Instant;
 
 #[derive(Debug)]
 struct Healthy;
 
-impl HealthSource for Healthy {
-    fn verdict(&self) -> Verdict {
-        Verdict {
+impl Source for Healthy {
+    fn report(&self) -> Arc<Report> {
+        let now = Instant::now();
+        Arc::new(Report {
             level: Level::Degraded,
-            is_ready: false,
-            summary: "The Core <cannot> be reached.".to_owned(),
-        }
+            not_ready: Some("No design is known yet."),
+            standings: vec![Standing {
+                name: "link",
+                tells_names: true,
+                level: Level::Degraded,
+                reason: "The Core <cannot> be reached.".into(),
+                since: now,
+                last_good: None,
+                changes: 0,
+            }],
+            ..Report::new(now)
+        })
     }
 
     fn detail(&self) -> Value {

@@ -135,7 +135,7 @@ async fn where_the_record_comes_first_nothing_changes_without_it() {
         .unwrap();
     assert!(answer.get("changes").is_none(), "{answer:#}");
     let health = served.health().await;
-    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["status"], "DEGRADED");
     assert!(
         health["summary"]
             .as_str()

@@ -11,6 +11,7 @@
 mod audit;
 mod bed;
 mod commands;
+mod health;
 mod life;
 mod manager;
 mod stdio;

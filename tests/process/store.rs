@@ -105,7 +105,7 @@ async fn serves_without_a_store(core: &Core, served: &Box) {
         }
     })
     .await;
-    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["status"], "DEGRADED");
     assert!(
         health["summary"]
             .as_str()

@@ -11,8 +11,9 @@ use hyper::{Request, Response};
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::{Guard, KeySource, NewKey, Role, key};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::mcp::{Server, ServerInfo};
+use rackhand::ops::health::{self, Report};
 use rackhand::tls::{Certificates, Source};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -22,7 +23,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -32,13 +33,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 struct Healthy;
 
-impl HealthSource for Healthy {
-    fn verdict(&self) -> Verdict {
-        Verdict {
-            level: Level::Ok,
-            is_ready: true,
-            summary: "All is well.".to_owned(),
-        }
+impl health::Source for Healthy {
+    fn report(&self) -> Arc<Report> {
+        Arc::new(Report::new(Instant::now()))
     }
 
     fn detail(&self) -> Value {

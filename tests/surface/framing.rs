@@ -199,7 +199,7 @@ async fn http_1_0_is_answered_and_the_connection_ends() {
         .say("GET /livez HTTP/1.0\r\nhost: localhost\r\n\r\n")
         .await;
     assert!(
-        answer.contains(" 200 OK") && answer.ends_with("ok\n"),
+        answer.contains(" 200 OK") && answer.contains("alive"),
         "{answer}"
     );
     let answer = bed.say("GET /livez HTTP/1.0\r\n\r\n").await;

@@ -84,8 +84,12 @@ async fn head_has_no_body_and_a_length() {
     let request = bed.request("HEAD", "/livez").body(()).unwrap();
     let (response, _) = client.send_request(request, true).unwrap();
     let response = response.await.unwrap();
-    assert_eq!(response.headers()["content-length"], "3");
+    let length = response.headers()["content-length"].clone();
     assert_eq!(body(response).await, "");
+    let request = bed.request("GET", "/livez").body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let whole = body(response.await.unwrap()).await;
+    assert_eq!(length, whole.len().to_string());
 }
 
 #[tokio::test]

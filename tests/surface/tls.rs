@@ -138,5 +138,5 @@ async fn a_renewed_certificate_is_shown_to_the_next_client_and_cuts_nobody() {
         .unwrap()
         .send_request(request, true)
         .unwrap();
-    assert_eq!(body(response.await.unwrap()).await, "ok\n");
+    assert!(body(response.await.unwrap()).await.contains("alive"));
 }

@@ -299,6 +299,7 @@ mod tests {
     use crate::audit::{Actor, Audit, Refused};
     use crate::base::shutdown::Stop;
     use crate::guard::{Caller, Guard, KeySource, Role};
+    use crate::service::system::tests::well;
     use crate::service::{Registry, Service};
 
     fn nobody() -> Arc<Guard> {
@@ -326,7 +327,7 @@ mod tests {
             what: None,
             reason: "UNKNOWN_KEY",
         });
-        SystemService::new(audit, nobody())
+        SystemService::new(audit, nobody(), well())
     }
 
     fn ask(
@@ -394,7 +395,7 @@ mod tests {
             let detail = json!({"note": "x".repeat(900)});
             audit.note(Kind::Config, None, &detail);
         }
-        let service = SystemService::new(audit, nobody());
+        let service = SystemService::new(audit, nobody(), well());
         let (answer, text) = ask(&service, Role::Admin, json!({"limit": 500})).unwrap();
         assert!(answer.to_string().len() <= ANSWER_MAX_BYTES);
         assert_eq!(answer["truncated"], true);

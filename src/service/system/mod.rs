@@ -1,6 +1,7 @@
 //! The tools for the box itself: one file each, and this list. They know nothing of Q-SYS, of HTTP or of protocol dates.
 
 mod get_audit;
+mod health;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -8,18 +9,23 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{self, BoxFuture};
 
 use super::definition::{Outcome, carry_out};
 use super::fault::bad_argument;
-use super::{Service, Step, Tool, ToolAnswer, ToolCall, ToolFault};
+use super::{
+    Completed, Completion, Resource, ResourceContents, ResourceTemplate, Service, Step, Tool,
+    ToolAnswer, ToolCall, ToolFault,
+};
 use crate::audit::Audit;
-use crate::guard::Guard;
+use crate::guard::{Caller, Guard, Reach};
+use crate::ops::health::Source;
 
 /// The tools for the box.
 pub struct SystemService {
     audit: Audit,
     guard: Arc<Guard>,
+    health: Arc<dyn Source>,
     tools: Vec<Tool>,
 }
 
@@ -32,17 +38,25 @@ impl fmt::Debug for SystemService {
 }
 
 /// Every tool, in the order in which they are listed.
-const DEFINITIONS: &[Definition] = &[get_audit::DEFINITION, keys::LIST, keys::NEW, keys::REVOKE];
+const DEFINITIONS: &[Definition] = &[
+    health::PING,
+    health::HEALTH,
+    get_audit::DEFINITION,
+    keys::LIST,
+    keys::NEW,
+    keys::REVOKE,
+];
 
 type Definition = super::definition::Definition<SystemService>;
 
 impl SystemService {
-    /// The tools over this audit trail and the keys of this guard.
+    /// The tools over this audit trail, the keys of this guard, and what is known of the box's health.
     #[must_use]
-    pub fn new(audit: Audit, guard: Arc<Guard>) -> Self {
+    pub fn new(audit: Audit, guard: Arc<Guard>, health: Arc<dyn Source>) -> Self {
         Self {
             audit,
             guard,
+            health,
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
         }
     }
@@ -59,5 +73,30 @@ impl Service for SystemService {
 
     fn call(&self, call: ToolCall) -> BoxFuture<'_, Result<Step<ToolAnswer>, ToolFault>> {
         carry_out(self, DEFINITIONS, call)
+    }
+
+    fn resources(&self) -> Vec<Resource> {
+        health::listed()
+    }
+
+    fn resource_templates(&self) -> &[ResourceTemplate] {
+        health::TEMPLATES
+    }
+
+    fn read_resource<'a>(
+        &'a self,
+        uri: &'a str,
+        caller: &'a Caller,
+    ) -> BoxFuture<'a, Result<Option<ResourceContents>, ToolFault>> {
+        let read = health::read(&*self.health, uri, &caller.reach);
+        Box::pin(future::ready(Ok(read)))
+    }
+
+    fn resource_stamp(&self, uri: &str, reach: &Reach) -> Option<u64> {
+        health::stamp(&*self.health, uri, reach)
+    }
+
+    fn complete(&self, completion: &Completion<'_>) -> Option<Completed> {
+        health::complete(completion)
     }
 }

@@ -3,13 +3,41 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::base::clock::UnixMillis;
 use crate::base::shutdown::Stop;
+use crate::config::{Config, DEFAULT_TOML};
 use crate::guard::{Caller, KeyFile, KeySource, Role};
+use crate::ops::health::{Board, CHECKS, Facts, Report};
 use crate::service::FaultCode;
+use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+#[derive(Debug)]
+struct Well;
+
+impl Source for Well {
+    fn report(&self) -> Arc<Report> {
+        let now = Instant::now();
+        let (mut board, facts) = (Board::new(now), Facts::default());
+        let text = DEFAULT_TOML.replace("address = \"\"", "address = \"core\"");
+        let config = Config::load(&text, &BTreeMap::new()).unwrap().health;
+        board.judge(&facts, None, &config, now, UnixMillis(0));
+        board.report()
+    }
+
+    fn detail(&self) -> Value {
+        Value::Null
+    }
+}
+
+/// A box that is well.
+pub(super) fn well() -> Arc<dyn Source> {
+    Arc::new(Well)
+}
 
 fn box_with(keys: &KeyFile) -> SystemService {
     let guard = Guard::new(KeySource::File(keys.clone())).unwrap();
-    SystemService::new(Audit::default(), Arc::new(guard))
+    SystemService::new(Audit::default(), Arc::new(guard), well())
 }
 
 async fn call(service: &SystemService, tool: &str, arguments: Value) -> Result<Value, ToolFault> {
@@ -112,4 +140,46 @@ async fn what_cannot_be_made_or_revoked_says_why() {
     }
     let last = json!({ "name": "root", "even_last_admin": true });
     call(&service, "system_revoke_key", last).await.unwrap();
+}
+
+#[tokio::test]
+async fn health_and_ping_answer_as_their_schemas_say_and_each_check_is_a_resource() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = box_with(&KeyFile::new(folder.path().join("keys.json")));
+    let ping = call(&service, "system_ping", json!({})).await.unwrap();
+    assert_eq!(ping["status"], "ok");
+    let health = call(&service, "system_health", json!({})).await.unwrap();
+    assert_eq!(
+        (&health["status"], &health["ready"]),
+        (&json!("HEALTHY"), &json!(true))
+    );
+    let checks = health["checks"].as_array().unwrap();
+    assert_eq!(checks.len(), CHECKS.len());
+    let caller = Caller::local("root", Role::Admin);
+    let whole = service.resources().remove(0).uri;
+    let uris = checks
+        .iter()
+        .map(|check| format!("qsys://health/{}", check["check"].as_str().unwrap()));
+    for uri in uris.chain([whole]) {
+        let read = service.read_resource(&uri, &caller).await.unwrap();
+        assert!(
+            read.is_some() && service.resource_stamp(&uri, &caller.reach).is_some(),
+            "{uri}"
+        );
+    }
+    for uri in [
+        "qsys://health/",
+        "qsys://health/none",
+        "qsys://healthy",
+        "qsys://overview",
+    ] {
+        assert!(
+            service.read_resource(uri, &caller).await.unwrap().is_none(),
+            "{uri}"
+        );
+        assert!(
+            service.resource_stamp(uri, &caller.reach).is_none(),
+            "{uri}"
+        );
+    }
 }

@@ -11,9 +11,10 @@ use futures_util::future::BoxFuture;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::guard::{Guard, KeySource, NewKey, Role};
-use rackhand::http::{Front, HealthSource, Level, Limits, OriginRules, Verdict};
+use rackhand::http::{Front, Limits, OriginRules};
 use rackhand::link::dial::{ByteStream, Dial};
 use rackhand::mcp::{Server, ServerInfo};
+use rackhand::ops::health::{Report, Source};
 use rackhand::service::Service;
 use rackhand::stdio::{Bridge, Client};
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use tokio::io::{
     AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf,
 };
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use crate::bed::meta;
@@ -137,13 +138,9 @@ pub(crate) fn answer(seen: &Seen, result: &Value) -> Value {
 #[derive(Debug)]
 struct Healthy;
 
-impl HealthSource for Healthy {
-    fn verdict(&self) -> Verdict {
-        Verdict {
-            level: Level::Ok,
-            is_ready: true,
-            summary: String::new(),
-        }
+impl Source for Healthy {
+    fn report(&self) -> Arc<Report> {
+        Arc::new(Report::new(Instant::now()))
     }
 
     fn detail(&self) -> Value {

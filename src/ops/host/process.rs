@@ -1,0 +1,96 @@
+//! Memory, processors, descriptors and the age of the machine: `/proc`, and the control group of the process.
+
+use std::fs;
+
+use super::{Host, Root};
+
+/// A limit of a control group of version 1 from which on it is none: it is written as the largest page count.
+const NO_LIMIT: u64 = 1 << 60;
+
+pub(super) fn sample(root: &Root, host: &mut Host) {
+    let kib = |text: &Option<String>, name: &str| field(text.as_deref()?, name)?.checked_mul(1024);
+    host.rss = kib(&root.text("proc/self/status"), "VmRSS:");
+    let memory = root.text("proc/meminfo");
+    host.total = kib(&memory, "MemTotal:");
+    host.available = kib(&memory, "MemAvailable:");
+    host.limit = limit(root);
+    host.pressure = root
+        .text("proc/pressure/memory")
+        .as_deref()
+        .and_then(pressure);
+    host.ticks = root.text("proc/stat").as_deref().and_then(ticks);
+    host.uptime = root.text("proc/uptime").as_deref().and_then(uptime);
+    let open = fs::read_dir(root.at("proc/self/fd")).ok();
+    let limits = root.text("proc/self/limits");
+    let most = limits
+        .as_deref()
+        .and_then(|text| field(text, "Max open files"));
+    // The folder itself is open while it is read.
+    let open = open.and_then(|open| u64::try_from(open.count().saturating_sub(1)).ok());
+    host.descriptors = open.zip(most);
+}
+
+/// The first number after a word at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// What the control group of the process may take: version 2, or version 1, or that of the container whose group is the root.
+fn limit(root: &Root) -> Option<u64> {
+    let groups = root.text("proc/self/cgroup").unwrap_or_default();
+    let group = |controller: &str| {
+        let mut lines = groups
+            .lines()
+            .filter_map(|line| line.split_once(':')?.1.split_once(':'));
+        let is_it = |names: &str| names.split(',').any(|name| name == controller);
+        lines.find_map(|(names, path)| is_it(names).then_some(path.trim_start_matches('/')))
+    };
+    let (two, one) = (
+        group("").unwrap_or_default(),
+        group("memory").unwrap_or_default(),
+    );
+    let found = [
+        ("sys/fs/cgroup", two, "memory.max"),
+        ("sys/fs/cgroup", two, "memory.high"),
+        ("sys/fs/cgroup", "", "memory.max"),
+        ("sys/fs/cgroup/memory", one, "memory.limit_in_bytes"),
+        ("sys/fs/cgroup/memory", "", "memory.limit_in_bytes"),
+    ];
+    let limits = found
+        .iter()
+        .filter_map(|(mount, group, file)| root.number(format!("{mount}/{group}/{file}")));
+    limits.min().filter(|limit| *limit < NO_LIMIT)
+}
+
+/// `full avg60` as whole percent.
+fn pressure(text: &str) -> Option<u64> {
+    let (_, full) = text.split_once("full ")?;
+    let (_, minute) = full.split_once("avg60=")?;
+    minute.split(['.', ' ']).next()?.parse().ok()
+}
+
+/// Busy and all ticks: user, nice, system, idle, iowait, irq, softirq, steal. Guests are in user already.
+fn ticks(text: &str) -> Option<(u64, u64)> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let mut all = 0_u64;
+    let mut idle = 0;
+    for (index, word) in line.split_whitespace().take(8).enumerate() {
+        let ticks: u64 = word.parse().ok()?;
+        all = all.saturating_add(ticks);
+        if index == 3 || index == 4 {
+            idle += ticks;
+        }
+    }
+    Some((all.saturating_sub(idle), all))
+}
+
+/// `12345.67 …` as milliseconds.
+fn uptime(text: &str) -> Option<u64> {
+    let (seconds, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    let seconds: u64 = seconds.parse().ok()?;
+    let hundredths: u64 = hundredths.parse().ok()?;
+    seconds
+        .checked_mul(1_000)?
+        .checked_add(hundredths.min(99) * 10)
+}
