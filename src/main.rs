@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::systemd::Inherited;
-use rackhand::app::{self, audit, certificate, demo, keys, probe, simcore, stdio, trust};
+use rackhand::app::{self, audit, certificate, demo, keys, probe, rescue, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
-use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat};
+use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat, Problems};
 use rackhand::guard::{Network, NewKey, Role};
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
@@ -52,6 +52,8 @@ enum Command {
     Simcore(SimcoreArguments),
     /// Serve MCP for the Cores of a configuration
     Run(RunArguments),
+    /// Show a page that says why the service does not stay up, in its place; the service manager starts it
+    Rescue(RunArguments),
     /// Speak MCP on standard input and output, for clients that start a program instead of opening a URL
     Stdio(StdioArguments),
     /// Ask a running box how well it is; exits with 0 when it is healthy or degraded, 1 when it is unhealthy or does not answer
@@ -398,9 +400,11 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             logging::start(&config.log.level, config.log.format)?;
-            let inherited = Inherited::take()?;
-            block_on(app::run(config, inherited))?;
+            let (inherited, data) = (Inherited::take()?, config.store.path.clone());
+            block_on(app::run(config, inherited))
+                .inspect_err(|fault| rescue::remember(&data, fault))?;
         }
+        Command::Rescue(arguments) => keep_place(arguments)?,
         Command::Stdio(arguments) => return on_pipes(arguments),
         Command::Health(arguments) => return on_health(arguments),
         Command::Check { config: file } => {
@@ -533,10 +537,38 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Serves the page of a service that does not stay up, with whatever of its configuration can be read.
+fn keep_place(arguments: RunArguments) -> anyhow::Result<()> {
+    logging::start("info", LogFormat::Text)?;
+    let (mut config, problems) = match read(&arguments.config) {
+        Ok((config, problems)) => (config, problems.to_string()),
+        Err(fault) => (Config::read("", &BTreeMap::new()).0, fault.to_string()),
+    };
+    if let Some(data) = arguments.data {
+        config.store.path = data;
+    }
+    let problems = Some(problems.as_str()).filter(|problems| !problems.is_empty());
+    let variable = |name: &str| std::env::var(name).ok();
+    let reason = rescue::reason(variable, problems, &config.store.path);
+    let inherited = Inherited::take()?;
+    block_on(rescue::run(config, reason, inherited))
+}
+
+/// The configuration as far as it reads, and every fault of it.
+fn read(file: &Path) -> std::io::Result<(Config, Problems)> {
+    let text = fs::read_to_string(file)?;
+    let environment: BTreeMap<_, _> = std::env::vars()
+        .filter(|(name, _)| config::is_variable(name) && name != KEY_VARIABLE)
+        .collect();
+    let (config, mut problems) = Config::read(&text, &environment);
+    app::check(&config, &mut problems);
+    Ok((config, problems))
+}
+
 /// The configuration, or nothing after every fault of it was shown.
 fn checked(file: &Path) -> Option<Config> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
+    let (config, problems) = match read(file) {
+        Ok(read) => read,
         Err(fault) => {
             let file = file.display();
             complain(&format!(
@@ -545,11 +577,6 @@ fn checked(file: &Path) -> Option<Config> {
             return None;
         }
     };
-    let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| config::is_variable(name) && name != KEY_VARIABLE)
-        .collect();
-    let (config, mut problems) = Config::read(&text, &environment);
-    app::check(&config, &mut problems);
     if problems.is_empty() {
         return Some(config);
     }

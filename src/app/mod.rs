@@ -11,6 +11,7 @@ mod keys_seen;
 mod metrics;
 mod parts;
 pub mod probe;
+pub mod rescue;
 mod secrets;
 pub mod simcore;
 pub mod stdio;
@@ -31,7 +32,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::audit::Audit;
 use crate::base::file;
-use crate::base::shutdown::Stop;
+use crate::base::shutdown::{Ending, Stop};
 use crate::config::{Config, Problems};
 use crate::guard::{Caller, Guard};
 use crate::http::{Front, Limits, OriginRules};
@@ -212,7 +213,7 @@ pub struct Running {
     health: Arc<Health>,
     parts: Parts,
     store_status: watch::Receiver<StoreStatus>,
-    stop: Stop,
+    ending: Ending,
     stop_within: Duration,
 }
 
@@ -295,11 +296,16 @@ impl Running {
         seen.compare(&guard, &audit);
         let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
         parts.store.spawn(keeping);
-        let system = Arc::new(SystemService::new(
+        let system = SystemService::new(
             audit.clone(),
             Arc::clone(&guard),
             Arc::<Health>::clone(&health),
-        ));
+        );
+        let ending = Ending {
+            stop,
+            hurry: Stop::new(),
+        };
+        let system = Arc::new(system.with_ending(ending.clone()));
         let services: [Arc<dyn Service>; 2] = [qsys, system];
         let server = Server::new(&services, server_info())?.with_audit(audit.clone());
         let server = Arc::new(server);
@@ -329,7 +335,7 @@ impl Running {
             health,
             parts,
             store_status,
-            stop,
+            ending,
             stop_within: config.listen.stop_within,
         })
     }
@@ -397,7 +403,7 @@ impl Running {
         W: AsyncWrite + Unpin + Send + 'static,
     {
         let server = Arc::clone(&self.server);
-        let (stop, stop_clients) = (self.stop.clone(), self.parts.stop_http.clone());
+        let (stop, stop_clients) = (self.ending.stop.clone(), self.parts.stop_http.clone());
         self.parts.http.spawn(async move {
             crate::stdio::serve(&server, caller, input, output, stop_clients.clone()).await;
             server.close_streams();
@@ -431,7 +437,7 @@ impl Running {
     pub async fn until_stopped(self) -> anyhow::Result<()> {
         let within = self.stop_within;
         self.parts
-            .supervise(&self.stop, &self.store_status, within)
+            .supervise(&self.ending, &self.store_status, within)
             .await
     }
 }

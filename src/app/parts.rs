@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep};
 
 use super::systemd;
 use crate::base::life::Beats;
-use crate::base::shutdown::Stop;
+use crate::base::shutdown::{Ending, Stop};
 use crate::store::StoreStatus;
 
 /// How long links may take to close their connections, and the store to write what is owed, when the process stops.
 const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// How long each group may take when there is hurry.
+const HURRIED_WAIT: Duration = Duration::from_secs(1);
 
 /// The time of clients, within the whole time in which the service stops.
 pub(super) fn drain(stop_within: Duration) -> Duration {
@@ -37,13 +40,13 @@ impl Parts {
     /// store written.
     pub(super) async fn supervise(
         mut self,
-        stop: &Stop,
+        ending: &Ending,
         store_status: &watch::Receiver<StoreStatus>,
         stop_within: Duration,
     ) -> anyhow::Result<()> {
         let unasked = tokio::select! {
             biased;
-            () = stop.cancelled() => None,
+            () = ending.stop.cancelled() => None,
             Some(ended) = self.http.join_next() => Some(name(ended)),
             Some(ended) = self.links.join_next() => Some(name(ended)),
             Some(ended) = self.store.join_next() => Some(name(ended)),
@@ -56,9 +59,10 @@ impl Parts {
         systemd::stopping(stop_within);
         // The surface cuts its connections by itself; a second more tells whether it hangs.
         let drain = drain(stop_within) + Duration::from_secs(1);
-        end("clients", &self.stop_http, self.http, drain).await;
-        end("links", &self.stop_links, self.links, STOP_WAIT).await;
-        end("store", &self.stop_store, self.store, STOP_WAIT).await;
+        let hurry = &ending.hurry;
+        end("clients", &self.stop_http, hurry, self.http, drain).await;
+        end("links", &self.stop_links, hurry, self.links, STOP_WAIT).await;
+        end("store", &self.stop_store, hurry, self.store, STOP_WAIT).await;
         match unasked {
             None => {
                 match store_status.borrow().fault.as_ref() {
@@ -83,15 +87,31 @@ fn name(ended: Result<&'static str, JoinError>) -> String {
     }
 }
 
-/// Stops a group and waits for it, for no longer than `wait`.
-async fn end(group: &str, stop: &Stop, mut tasks: JoinSet<&'static str>, wait: Duration) {
+/// Stops a group and waits for it, for no longer than `wait`, or a second if there is hurry.
+async fn end(
+    group: &str,
+    stop: &Stop,
+    hurry: &Stop,
+    mut tasks: JoinSet<&'static str>,
+    wait: Duration,
+) {
     stop.cancel();
-    let joined = timeout(wait, async { while tasks.join_next().await.is_some() {} });
-    if joined.await.is_err() {
+    let began = Instant::now();
+    let hurried = async {
+        hurry.cancelled().await;
+        sleep(HURRIED_WAIT).await;
+    };
+    let is_late = tokio::select! {
+        biased;
+        () = async { while tasks.join_next().await.is_some() {} } => false,
+        () = sleep(wait) => true,
+        () = hurried => true,
+    };
+    if is_late {
         tracing::warn!(
             "{group}: {} tasks did not end within {} s and are cut",
             tasks.len(),
-            wait.as_secs()
+            began.elapsed().as_secs()
         );
         tasks.shutdown().await;
     }

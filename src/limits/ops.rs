@@ -28,6 +28,16 @@ pub const RECONNECT_MAX_SECS: u64 = 5;
 /// Rest between two lines of the log that tell how far stopping has come.
 pub const DRAIN_TOLD_EVERY: Duration = Duration::from_secs(5);
 
+/// Longest last words of a service that ended with a fault, bytes. What is longer is cut.
+pub const LAST_FAILURE_MAX_BYTES: usize = 4 << 10;
+
+/// Age at which such words are of another matter, and not shown any more.
+pub const LAST_FAILURE_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// Time for which a page stands in for a service that does not stay up, before it is tried again: longer than the interval in which the
+/// service manager counts starts, so that it may be started again.
+pub const RESCUE_TIME: Duration = Duration::from_mins(15);
+
 /// Networks that may read the numbers without a key. More are a fault of the configuration.
 pub const SCRAPER_NETWORKS_MAX: usize = 16;
 

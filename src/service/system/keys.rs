@@ -335,7 +335,9 @@ fn told(fault: &ManageFault) -> ToolFault {
     ToolFault::new(code, format!("{fault}."), next_step)
 }
 
-fn arguments<T: serde::de::DeserializeOwned>(arguments: serde_json::Value) -> Result<T, ToolFault> {
+pub(super) fn arguments<T: serde::de::DeserializeOwned>(
+    arguments: serde_json::Value,
+) -> Result<T, ToolFault> {
     serde_json::from_value(arguments).map_err(|fault| {
         bad_argument(
             "arguments",
@@ -345,7 +347,7 @@ fn arguments<T: serde::de::DeserializeOwned>(arguments: serde_json::Value) -> Re
     })
 }
 
-fn answer<T: Serialize>(structured: &T, text: String) -> Outcome {
+pub(super) fn answer<T: Serialize>(structured: &T, text: String) -> Outcome {
     let structured = serde_json::to_string(structured).and_then(RawValue::from_string);
     let structured = structured.map_err(|fault| {
         ToolFault::new(

@@ -1,5 +1,6 @@
 //! The tools for the box itself: one file each, and this list. They know nothing of Q-SYS, of HTTP or of protocol dates.
 
+mod drain;
 mod get_audit;
 mod health;
 mod keys;
@@ -18,6 +19,7 @@ use super::{
     ToolAnswer, ToolCall, ToolFault,
 };
 use crate::audit::Audit;
+use crate::base::shutdown::Ending;
 use crate::guard::{Caller, Guard, Reach};
 use crate::ops::health::Source;
 
@@ -26,6 +28,7 @@ pub struct SystemService {
     audit: Audit,
     guard: Arc<Guard>,
     health: Arc<dyn Source>,
+    ending: Ending,
     tools: Vec<Tool>,
 }
 
@@ -45,6 +48,7 @@ const DEFINITIONS: &[Definition] = &[
     keys::LIST,
     keys::NEW,
     keys::REVOKE,
+    drain::DEFINITION,
 ];
 
 type Definition = super::definition::Definition<SystemService>;
@@ -57,8 +61,18 @@ impl SystemService {
             audit,
             guard,
             health,
+            ending: Ending::default(),
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
         }
+    }
+}
+
+impl SystemService {
+    /// The same tools, which end the process in this way.
+    #[must_use]
+    pub fn with_ending(mut self, ending: Ending) -> Self {
+        self.ending = ending;
+        self
     }
 }
 
