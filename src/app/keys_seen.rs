@@ -81,7 +81,7 @@ impl KeysSeen {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                changed = changes.changed() => if changed.is_err() { break },
+                told = changes.changed() => if told.is_err() { break },
             }
             tokio::select! {
                 biased;

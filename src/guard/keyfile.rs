@@ -1,8 +1,7 @@
 //! The file of keys: names, roles, hashes. Mode 0600, replaced atomically, shared by the running service and the command line.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -344,7 +343,7 @@ impl KeyFile {
         edit: impl FnOnce(&mut Vec<KeyRecord>) -> Result<(), KeyFileError>,
     ) -> Result<(), KeyFileError> {
         let lock =
-            private_file(&self.path.with_extension("lock")).map_err(|source| self.io(source))?;
+            file::open_lock(&self.path.with_extension("lock")).map_err(|source| self.io(source))?;
         lock.lock().map_err(|source| self.io(source))?;
         let mut keys = self.list()?;
         edit(&mut keys)?;
@@ -424,15 +423,6 @@ pub(super) fn record(new: &NewKey, key: &Secret) -> KeyRecord {
         networks: new.networks.clone(),
         sha256: key::hash(key.expose()),
     }
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
 }
 
 fn is_too_long(bytes: usize) -> bool {

@@ -337,9 +337,17 @@ impl Front {
             .check(request.version(), request.uri(), request.headers())
         {
             Err(fault) => {
-                visit.refused(self, None, "ORIGIN");
-                let mut response =
-                    refuse(route, request.headers(), fault.status(), &fault.to_string());
+                let headers = request.headers();
+                let mut response = match self.guard.spend_as_stranger(peer) {
+                    Ok(_) => {
+                        visit.refused(self, None, "ORIGIN");
+                        refuse(route, headers, fault.status(), &fault.to_string())
+                    }
+                    Err(exceeded) => {
+                        visit.refused(self, None, "TOO_OFTEN");
+                        rate::refuse(route, endpoint::version(headers), &exceeded)
+                    }
+                };
                 // Whoever is mistaken about the host may be mistaken about where his request ends.
                 if request.version() < Version::HTTP_2 {
                     reply::close(&mut response);

@@ -13,7 +13,7 @@ use super::route::Route;
 use crate::audit::Refused;
 use crate::base::text::{for_log, of_stranger};
 use crate::base::trace::Trace;
-use crate::guard::{Caller, Role};
+use crate::guard::{Caller, CredentialId, Role};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -77,9 +77,12 @@ impl Visit {
             self.trace = wished;
         }
         self.caller = Some(Arc::clone(&caller.name));
-        let request = Some(self.trace.request.as_str());
-        let audit = front.server.audit();
-        audit.used(&caller.name, Some(self.address), request);
+        // Anybody may come from any number of addresses, and must not decide how much is written.
+        if caller.credential != CredentialId::Anonymous {
+            let request = Some(self.trace.request.as_str());
+            let audit = front.server.audit();
+            audit.used(&caller.name, Some(self.address), request);
+        }
     }
 
     /// It is refused because its sender, of this role if anybody, asks too often.

@@ -381,11 +381,11 @@ async fn a_ticket_opens_the_streams_that_the_documentation_names_once_and_nothin
     for role in [Role::Guest, Role::Admin] {
         let word = role.as_str();
         let key = bed.client(word).key.unwrap();
-        let token = minted(&bed, &key, "").await;
+        let short = minted(&bed, &key, "").await;
         let outside = provider.token(&format!("{word}s"), &json!({"exp": 4_000_000_000_u64}));
         for (kind, lines) in [
             ("key", bearer(&key)),
-            ("token", bearer(&token)),
+            ("token", bearer(&short)),
             ("token from outside", bearer(&outside)),
         ] {
             let name = format!("ticket of {word}'s {kind}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rackhand::audit::{Kind, Query};
 use rackhand::base::secret::Secret;
 use rackhand::guard::{Guard, KeySource, NewKey, Open, Role};
 use rackhand::limits::REQUESTS_MAX;
@@ -268,4 +269,22 @@ async fn strangers_who_send_half_a_ping_keep_nobody_out_who_has_a_key() {
     // Their places are free again.
     let answer = bed.client_as("nobody").post(&[], PING).await;
     assert_eq!(answer.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn anybody_who_calls_an_open_tool_from_many_addresses_leaves_no_logins_on_record() {
+    let mut bed = open_to(&["fixture_echo"], false);
+    for last in 1..=50 {
+        let address = std::net::IpAddr::from([10, 8, 0, last]);
+        let mut anybody = bed.client_at("nobody", address);
+        let call = json!({"name": "fixture_echo", "arguments": {"text": "a"}});
+        assert_eq!(anybody.modern("tools/call", call).await.status, 200);
+    }
+    let seen = bed.server.audit().recent(&Query {
+        limit: 500,
+        ..Query::default()
+    });
+    let kinds: Vec<_> = seen.entries.iter().map(|(_, entry)| entry.kind).collect();
+    assert_eq!(kinds.len(), 50, "{kinds:?}");
+    assert!(kinds.iter().all(|kind| *kind == Kind::Read), "{kinds:?}");
 }

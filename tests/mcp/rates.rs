@@ -336,3 +336,28 @@ async fn what_weighs_too_much_is_on_record_wherever_it_was_asked() {
     assert_eq!(too_often(&bed).len(), 4);
     assert_eq!(too_often(&bed)[0], None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_names_a_foreign_host_or_origin_is_counted_by_address() {
+    let mut bed = bed();
+    for (name, value) in [("host", "evil.example"), ("origin", "https://evil.example")] {
+        let address = IpAddr::V4(Ipv4Addr::new(10, 7, 0, u8::try_from(name.len()).unwrap()));
+        let mut statuses = Vec::new();
+        for _ in 0..61 {
+            let mut stranger = bed.client_at("nobody", address);
+            let head = match name {
+                "host" => format!("GET /mcp HTTP/1.1\r\nhost: {value}\r\n\r\n"),
+                _ => format!("GET /mcp HTTP/1.1\r\nhost: localhost\r\n{name}: {value}\r\n\r\n"),
+            };
+            stranger.send_raw(&head).await;
+            statuses.push(stranger.receive().await.status);
+        }
+        assert!(
+            statuses[..60].iter().all(|status| *status == 403),
+            "{statuses:?}"
+        );
+        assert_eq!(statuses[60], 429, "{name}");
+        let mut desk = bed.client_at("operator", address);
+        assert_eq!(ping(&mut desk).await.status, 200);
+    }
+}
