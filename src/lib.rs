@@ -73,6 +73,7 @@ pub mod docs {
     #![doc = include_str!("docs/older-names.md")]
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/limits.md")]
+    #![doc = include_str!("docs/metrics.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/health.md")]
     #![doc = include_str!("docs/link.md")]

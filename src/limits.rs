@@ -166,6 +166,9 @@ pub const RAMP_MAX_SECS: f64 = 60.0;
 /// Calls that may wait for a change at the same time, over all clients and Cores. One more is refused as busy.
 pub const WAITS_MAX: usize = 64;
 
+/// Of these, calls of one caller. One more is refused as busy.
+pub const WAITS_PER_CALLER_MAX: usize = 32;
+
 /// Longest wait for a change, seconds. Proxies and clients give up on a silent answer soon after.
 pub const WAIT_MAX_SECS: u32 = 60;
 
@@ -216,6 +219,9 @@ pub const INEXACT_NAMES_MAX: usize = 1_024;
 
 /// Calls of tools that change something, under way at the same moment; they outlive their client. One more is refused as busy.
 pub const WRITES_RUNNING_MAX: usize = 64;
+
+/// Of these, calls of one caller. One more is refused as busy.
+pub const WRITES_PER_CALLER_MAX: usize = 32;
 
 /// Longest time that a change waits for the changes of other callers to the same Core. Then it is refused as busy, unsent.
 pub const WRITE_TURN_WAIT: Duration = Duration::from_secs(10);
@@ -299,6 +305,9 @@ pub const HTTP2_PING_SECS: u64 = 20;
 
 /// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
 pub const REQUESTS_MAX: usize = 256;
+
+/// Of these, requests of one caller. One more is answered 429 with `Retry-After`.
+pub const REQUESTS_PER_CALLER_MAX: usize = REQUESTS_MAX / 2;
 
 /// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;

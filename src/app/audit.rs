@@ -13,19 +13,38 @@ use crate::base::clock::UnixMillis;
 use crate::config::Config;
 use crate::guard::Witness;
 
+/// Keys named in one line, so that the longest names fit.
+const KEYS_PER_LINE: usize = 6;
+
 /// Notes what happens to keys.
 #[derive(Debug)]
 pub(super) struct Ears(pub(super) Audit);
 
 impl Witness for Ears {
     fn keys_changed(&self, added: &[Arc<str>], changed: &[Arc<str>], gone: &[Arc<str>]) {
-        let names = |names: &[Arc<str>]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let detail = json!({
-            "added": names(added),
-            "changed": names(changed),
-            "gone": names(gone),
-        });
-        self.0.note(Kind::Key, None, &detail);
+        keys_changed(&self.0, [added, changed, gone], false);
+    }
+}
+
+/// Notes which keys came, changed and went: a whole file of them in several lines. `while_stopped` is what happened since the run before.
+pub(super) fn keys_changed(audit: &Audit, names: [&[Arc<str>]; 3], while_stopped: bool) {
+    let words = ["added", "changed", "gone"];
+    let all: Vec<(usize, &str)> = names
+        .iter()
+        .enumerate()
+        .flat_map(|(kind, names)| names.iter().map(move |name| (kind, &**name)))
+        .collect();
+    for some in all.chunks(KEYS_PER_LINE) {
+        let mut detail = serde_json::Map::new();
+        for (kind, word) in words.into_iter().enumerate() {
+            let own = some.iter().filter(|(other, _)| *other == kind);
+            let own: Vec<_> = own.map(|(_, name)| *name).collect();
+            detail.insert(word.to_owned(), json!(own));
+        }
+        if while_stopped {
+            detail.insert("while_stopped".to_owned(), true.into());
+        }
+        audit.note(Kind::Key, None, &detail.into());
     }
 }
 

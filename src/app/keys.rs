@@ -182,6 +182,13 @@ pub(super) fn open(config: &Config) -> Result<Open, Problems> {
             );
         }
     }
+    let mut scrapers = Vec::new();
+    for (index, text) in config.metrics.allow.iter().enumerate() {
+        match text.parse::<Network>() {
+            Ok(network) => scrapers.push(network),
+            Err(fault) => problems.note(format!("metrics.allow[{index}]"), fault),
+        }
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -189,6 +196,7 @@ pub(super) fn open(config: &Config) -> Result<Open, Problems> {
     Ok(Open {
         loopback,
         tools: tools.cloned().collect(),
+        scrapers,
         answers_ping: access.anonymous_tools.iter().any(|tool| tool == PING),
     })
 }

@@ -7,6 +7,8 @@ pub mod demo;
 mod health;
 mod identity;
 pub mod keys;
+mod keys_seen;
+mod metrics;
 mod parts;
 pub mod probe;
 mod secrets;
@@ -23,7 +25,7 @@ use anyhow::Context as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
@@ -48,6 +50,8 @@ use crate::tls::Certificates;
 
 use health::Health;
 use identity::Identity;
+use keys_seen::KeysSeen;
+use metrics::Numbers;
 use parts::Parts;
 use systemd::Inherited;
 
@@ -183,10 +187,12 @@ pub async fn serve(start: Start, stop: Stop) -> anyhow::Result<()> {
         secure,
         dial,
     } = start;
+    // First of all: who hears nothing of this signal is ended by it.
+    let hangup = signal(SignalKind::hangup())?;
     let mut running = Running::begin(&config, guard, &dial, stop)?;
     let address = listener.local_addr()?;
     running.listen(listener);
-    running.read_keys_on_hangup()?;
+    running.read_keys_on(hangup);
     tracing::info!("Serving MCP on {}", endpoint("http", address));
     if let Some((listener, certificates)) = secure {
         let address = listener.local_addr()?;
@@ -268,6 +274,11 @@ impl Running {
         };
         let health = Health::new(config, watched);
         health.spawn(config, &mut parts.http, &parts.stop_http);
+        let numbers = Arc::new(Numbers {
+            systems: cores.clone(),
+            store: store_status.clone(),
+            audit: audit.clone(),
+        });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
@@ -280,6 +291,10 @@ impl Running {
             parts.http.spawn(provider.keep(parts.stop_http.clone()));
         }
         let guard = Arc::new(keys::limited(guard, &config.rate));
+        let seen = KeysSeen::open(&config.store.path);
+        seen.compare(&guard, &audit);
+        let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
+        parts.store.spawn(keeping);
         let system = Arc::new(SystemService::new(
             audit.clone(),
             Arc::clone(&guard),
@@ -306,7 +321,8 @@ impl Running {
         );
         let source: Arc<dyn Source> = Arc::<Health>::clone(&health);
         let front = Front::new(Arc::clone(&server), guard, source, origins, limits)
-            .with_request_log(config.log.requests);
+            .with_request_log(config.log.requests)
+            .with_facts(numbers);
         Ok(Self {
             server,
             front: Arc::new(front),
@@ -340,13 +356,8 @@ impl Running {
         self.parts.http.spawn(front.serve(listener, life));
     }
 
-    /// Reads the keys again at each SIGHUP. They are read by themselves when their file changes, too.
-    ///
-    /// # Errors
-    ///
-    /// The system does not let this process hear the signal.
-    pub fn read_keys_on_hangup(&mut self) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
+    /// Reads the keys again at each of these signals. They are read by themselves when their file changes, too.
+    fn read_keys_on(&mut self, mut hangup: Signal) {
         let guard = Arc::clone(self.front.guard());
         let stop = self.parts.stop_http.clone();
         self.parts.http.spawn(async move {
@@ -363,7 +374,6 @@ impl Running {
                 }
             }
         });
-        Ok(())
     }
 
     /// Takes clients from a socket with TLS, and keeps the certificate that they see up to date.

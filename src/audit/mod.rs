@@ -40,6 +40,7 @@ pub use entry::{Entry, Kind};
 pub use export::Export;
 pub use keeper::Keeper;
 pub use recent::{Found, Query};
+pub use redact::tells_of_secret;
 pub use verify::{Fault, FaultKind, Report, Verifier};
 pub use writing::{NotOnDisk, Writing};
 

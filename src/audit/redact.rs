@@ -9,24 +9,40 @@ use crate::base::text::{mask_keys, plain_json};
 use crate::limits::{AUDIT_ARGUMENTS_MAX_BYTES, AUDIT_TEXT_MAX_BYTES};
 
 /// Words of a name that tell of a secret.
-const SECRETS: [&str; 13] = [
+const SECRETS: [&str; 19] = [
     "apikey",
     "authorization",
     "bearer",
     "credential",
     "credentials",
+    "kennwort",
     "key",
+    "otp",
     "passcode",
     "passphrase",
     "passwd",
     "password",
+    "passwort",
     "pin",
+    "pincode",
+    "psk",
+    "pwd",
     "secret",
     "token",
 ];
 
 /// Fields that name what the other fields of their object are for.
-const NAMES: [&str; 5] = ["control", "name", "path", "component", "id"];
+const NAMES: [&str; 8] = [
+    "control",
+    "name",
+    "path",
+    "component",
+    "id",
+    // As older tools call them.
+    "control_name",
+    "component_name",
+    "componentName",
+];
 
 /// Fields that hold what is written.
 const VALUES: [&str; 5] = ["value", "string", "text", "position", "values"];
@@ -35,7 +51,10 @@ const HIDDEN: &str = "***";
 
 /// The arguments of a call.
 pub(super) fn arguments(arguments: &Value) -> Option<Arc<RawValue>> {
-    bounded(&without_secrets(arguments), AUDIT_ARGUMENTS_MAX_BYTES)
+    bounded(
+        &without_secrets(arguments, false),
+        AUDIT_ARGUMENTS_MAX_BYTES,
+    )
 }
 
 /// JSON that takes no more room than this, as far as its texts have no more than that of quotes.
@@ -50,26 +69,31 @@ pub(super) fn bounded(json: &Value, most: usize) -> Option<Arc<RawValue>> {
     to_raw_value(&cut).ok().map(Arc::from)
 }
 
-fn without_secrets(value: &Value) -> Value {
+/// `is_of_secret`: what stands around it is about a secret, as the value that one is expected to have.
+fn without_secrets(value: &Value, is_of_secret: bool) -> Value {
     match value {
-        Value::Object(fields) => Value::Object(object_without_secrets(fields)),
-        Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::Object(fields) => Value::Object(object_without_secrets(fields, is_of_secret)),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| without_secrets(item, is_of_secret))
+            .collect(),
         Value::String(text) => Value::String(shortened(text)),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
     }
 }
 
-fn object_without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
-    let is_of_secret = NAMES
-        .iter()
-        .filter_map(|name| fields.get(*name).and_then(Value::as_str))
-        .any(tells_of_secret);
+fn object_without_secrets(fields: &Map<String, Value>, is_of_secret: bool) -> Map<String, Value> {
+    let is_of_secret = is_of_secret
+        || NAMES
+            .iter()
+            .filter_map(|name| fields.get(*name).and_then(Value::as_str))
+            .any(tells_of_secret);
     let clean = fields.iter().map(|(name, value)| {
         let is_secret = tells_of_secret(name) || (is_of_secret && VALUES.contains(&name.as_str()));
         let value = if is_secret && !value.is_null() {
             HIDDEN.into()
         } else {
-            without_secrets(value)
+            without_secrets(value, is_of_secret)
         };
         (shortened(name), value)
     });
@@ -77,7 +101,8 @@ fn object_without_secrets(fields: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// Whether one of the words of a name is that of a secret: `admin.PIN`, `apiKey`, `User Password 2`; but not `keyboard` or `pinned`.
-fn tells_of_secret(name: &str) -> bool {
+#[must_use]
+pub fn tells_of_secret(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let has_long_word = SECRETS
         .iter()
@@ -154,6 +179,22 @@ mod tests {
         for shown in ["-6.5", "gain", "keyboard\":\"shown", "door"] {
             assert!(kept.contains(shown), "{shown} not in {kept}");
         }
+    }
+
+    #[test]
+    fn a_pin_written_by_an_older_name_or_expected_stood_in_the_record() {
+        for arguments in [
+            json!({"component_name": "Door", "control_name": "Admin.PIN", "value": 4711}),
+            json!({"controls": [{"name": "Door.wifi.psk", "value": "4711"}]}),
+            json!({"changes": [{"component": "Door", "control": "pin", "value": 1, "expect": {"value": 4711, "string": "4711"}}]}),
+            json!({"changes": [{"component": "Tür Kennwort", "control": "text.1", "string": "4711"}]}),
+        ] {
+            let kept = kept(&arguments);
+            assert!(!kept.contains("4711"), "{kept}");
+        }
+        // A filter is none.
+        let kept = kept(&json!({"component": "EQ", "control": "high.pass.frequency", "value": 80}));
+        assert!(kept.contains("80"), "{kept}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod flight;
 pub mod glob;
 pub mod json;
 pub mod life;
+pub(crate) mod places;
 pub mod rate;
 pub mod secret;
 pub mod shutdown;

@@ -68,6 +68,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// Who comes in without a key, and keys that come with the start.
     pub access: AccessConfig,
+    /// Who reads the numbers.
+    pub metrics: MetricsConfig,
     /// Bearer tokens of the box's own.
     pub tokens: TokensConfig,
     /// How often clients may ask.
@@ -120,6 +122,13 @@ pub struct AccessConfig {
     pub keys: Option<Secret>,
     /// The credential of systemd that has keys, where there is one.
     pub keys_credential: Option<PathBuf>,
+}
+
+/// Section `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Networks whose machines read them without a key.
+    pub allow: Vec<String>,
 }
 
 /// Section `[listen.tls]`.

@@ -13,15 +13,15 @@ use super::provider;
 use super::{
     AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
     Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
-    LogFormat, RateConfig, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE, TlsConfig,
-    TokensConfig, Transport, Trust,
+    LogFormat, MetricsConfig, RateConfig, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE,
+    TlsConfig, TokensConfig, Transport, Trust,
 };
 use crate::base::rate::Rate;
 use crate::base::secret::Secret;
 use crate::limits::{
     ANONYMOUS_TOOLS_MAX, CEILINGS_MAX, CORES_MAX, NAMED_CONTROLS_MAX, PROTECTED_PATTERNS_MAX,
-    RATE_BURST_MAX, RATE_PER_MINUTE_MAX, TOKEN_CHAIN_MAX_SECS, TOKEN_LIFE_MAX_SECS,
-    TOKEN_SECRET_MIN_BYTES,
+    RATE_BURST_MAX, RATE_PER_MINUTE_MAX, SCRAPER_NETWORKS_MAX, TOKEN_CHAIN_MAX_SECS,
+    TOKEN_LIFE_MAX_SECS, TOKEN_SECRET_MIN_BYTES,
 };
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
@@ -35,11 +35,12 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
-    let (rate, health) = (section("rate"), section("health"));
+    let (rate, health, metrics) = (section("rate"), section("health"), section("metrics"));
     let provider = section("identity-provider");
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
         access: read_access(Section::new("access", access, problems)),
+        metrics: read_metrics(Section::new("metrics", metrics, problems)),
         identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(listen, problems),
@@ -201,6 +202,12 @@ fn read_access(mut section: Section<'_>) -> AccessConfig {
         anonymous_tools: section.texts("anonymous-tools", ANONYMOUS_TOOLS_MAX),
         loopback_role: optional(section.text("loopback-role")),
         ..AccessConfig::default()
+    }
+}
+
+fn read_metrics(mut section: Section<'_>) -> MetricsConfig {
+    MetricsConfig {
+        allow: section.texts("allow", SCRAPER_NETWORKS_MAX),
     }
 }
 

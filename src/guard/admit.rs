@@ -138,6 +138,12 @@ impl Guard {
         Self { open, ..self }
     }
 
+    /// Whether somebody there reads the numbers of the box without a credential.
+    #[must_use]
+    pub fn takes_scraper(&self, peer: IpAddr) -> bool {
+        self.open.scrapers.iter().any(|network| network.has(peer))
+    }
+
     /// The guard with the time by which keys are judged.
     #[must_use]
     pub fn with_time(self, time: HighTime) -> Self {
@@ -249,8 +255,14 @@ impl Guard {
             return Err(Refusal::Throttled { retry_after });
         }
         self.throttle.lock().failed(peer, Instant::now());
-        tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        self.log_failed(peer, &refusal);
         Err(refusal)
+    }
+
+    fn log_failed(&self, peer: IpAddr, refusal: &Refusal) {
+        if self.throttle.lock().is_logged(Instant::now()) {
+            tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        }
     }
 
     /// Whether MCP's `ping` is answered to anybody.

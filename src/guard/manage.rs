@@ -1,5 +1,10 @@
 //! Keys made and revoked by those who were let in: the same file as the command line, and never more than they have themselves.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
 use super::keyfile::{KeyFileError, KeyRecord, NewKey};
 use super::table::Holder;
 use super::{Caller, Guard, Reach, Scope, Scopes};
@@ -81,6 +86,33 @@ impl Guard {
         let given = self.given.iter().cloned().map(|record| entry(record, true));
         let kept = kept.into_iter().map(|record| entry(record, false));
         Ok(given.chain(kept).collect())
+    }
+
+    /// A mark of each key in force, by its name: another one as soon as the key or its rights are others. `None` where the keys stand in no
+    /// file. Of keys of the environment, which nobody writes down, it tells no more than the rights.
+    #[must_use]
+    pub fn marks(&self) -> Option<BTreeMap<String, String>> {
+        self.file.as_ref()?;
+        let table = self.table.read().clone();
+        let marks = table.holders().map(|holder| {
+            let caller = &holder.caller;
+            let is_given = self.given.iter().any(|given| given.name == *caller.name);
+            let key = caller.credential.holder().filter(|_| !is_given);
+            let rights = (
+                key.map(|key| key.0),
+                caller.role,
+                caller.scopes,
+                caller.reach.patterns(),
+                holder.expires,
+                &holder.networks,
+            );
+            let mut mark = String::with_capacity(32);
+            for byte in Sha256::digest(format!("{rights:?}")).iter().take(16) {
+                let _ = write!(mark, "{byte:02x}");
+            }
+            (caller.name.to_string(), mark)
+        });
+        Some(marks.collect())
     }
 
     /// Makes a key for a caller, in force when this returns. Blocks.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::door::Door;
-use super::{Caller, CredentialId, Purse, Reach, Role, Scopes};
+use super::{Caller, CredentialId, Network, Purse, Reach, Role, Scopes};
 
 /// Name of callers that no credential let in.
 const ANONYMOUS: &str = "(anonymous)";
@@ -18,6 +18,8 @@ pub struct Open {
     pub loopback: Option<Role>,
     /// Tools that anybody may call.
     pub tools: Arc<[String]>,
+    /// Networks whose machines read the numbers of the box.
+    pub scrapers: Vec<Network>,
     /// Whether MCP's `ping` is answered to anybody.
     pub answers_ping: bool,
 }

@@ -11,6 +11,9 @@ use crate::limits::LOGIN_FAILURES_MAX;
 /// Failures that cost nothing: a wrong key in a fresh client configuration is tried a few times by every client.
 const FREE_FAILURES: u32 = 5;
 
+/// Failed logins that are logged in a minute, over all addresses.
+const LOGGED_PER_MINUTE: u32 = 30;
+
 /// Longest rest after a failure.
 const REST_MAX: Duration = Duration::from_mins(1);
 
@@ -44,6 +47,8 @@ impl Failures {
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     table: HashMap<IpAddr, Failures>,
+    /// The minute that is running, and how many failed logins of it were logged.
+    logged: Option<(Instant, u32)>,
 }
 
 impl Throttle {
@@ -54,6 +59,22 @@ impl Throttle {
             .end()
             .checked_duration_since(now)
             .filter(|rest| !rest.is_zero())
+    }
+
+    /// Whether a failed login is worth a line of the log: a flood of addresses must not wear out the disk that the log is on. The record
+    /// counts them all.
+    pub(super) fn is_logged(&mut self, now: Instant) -> bool {
+        let minute = Duration::from_mins(1);
+        match &mut self.logged {
+            Some((since, count)) if now.duration_since(*since) < minute => {
+                *count += 1;
+                *count <= LOGGED_PER_MINUTE
+            }
+            other => {
+                *other = Some((now, 1));
+                true
+            }
+        }
     }
 
     /// Notes a failed login.
@@ -118,6 +139,19 @@ mod tests {
         assert_eq!(throttle.rest(address, now + REST_MAX), None);
         throttle.failed(address, now + FORGET_AFTER);
         assert_eq!(throttle.rest(address, now + FORGET_AFTER), None);
+    }
+
+    #[test]
+    fn a_flood_of_failed_logins_does_not_flood_the_log() {
+        let mut throttle = Throttle::default();
+        let start = Instant::now();
+        let logged = |throttle: &mut Throttle, minute: u64| {
+            let now = start + Duration::from_mins(minute);
+            (0..1_000).filter(|_| throttle.is_logged(now)).count()
+        };
+        assert_eq!(logged(&mut throttle, 0), 30);
+        assert_eq!(logged(&mut throttle, 0), 0);
+        assert_eq!(logged(&mut throttle, 1), 30);
     }
 
     #[test]

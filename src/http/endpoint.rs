@@ -10,6 +10,7 @@ use hyper::{Method, Request, Response};
 use super::Front;
 use super::body::{Body, BodyFault, BodyLimits, Held};
 use super::lasting::{Lasting, Pass};
+use super::places::Full;
 use super::reply::{self, Refused};
 use super::route::Route;
 use super::{messages, rate, websocket};
@@ -108,9 +109,18 @@ async fn post(
             "Send `Accept: application/json, text/event-stream`.",
         ));
     }
-    let _slot = front.requests.take().ok_or(Refusal::busy(
-        "Too many requests are being answered at this moment. Try again in a second.",
-    ))?;
+    let place = front.requests.take(&caller.name, 0);
+    let _place = place.map_err(|full| match full {
+        Full::Total => Refusal::busy(
+            "Too many requests are being answered at this moment. Try again in a second.",
+        ),
+        Full::Caller => Refusal {
+            status: 429,
+            ..Refusal::busy(
+                "Too many requests of this API key are being answered at this moment. Try again in a second.",
+            )
+        },
+    })?;
     let body = read(front, headers, body).await?;
     let post = Post {
         body: &body.bytes,

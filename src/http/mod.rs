@@ -10,6 +10,7 @@ mod health;
 mod lasting;
 mod limits;
 mod messages;
+mod metrics;
 mod multiplexed;
 mod open;
 mod openapi;
@@ -62,10 +63,12 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
 use crate::limits::{
-    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, REQUESTS_PER_CALLER_MAX,
+    UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
 use crate::ops::health::Source;
+use crate::telemetry::metrics::Facts;
 use crate::tls::Certificates;
 
 /// Rest after the system refused to hand over a connection, most often because it is out of file descriptors.
@@ -78,7 +81,7 @@ pub struct Front {
     health: Arc<dyn Source>,
     origins: OriginRules,
     limits: Limits,
-    requests: Places,
+    requests: Arc<places::OfCallers>,
     bodies: Room,
     /// Where clients of HTTP+SSE post to.
     inboxes: Arc<Inboxes>,
@@ -95,6 +98,8 @@ pub struct Front {
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
+    /// What the other parts of the box tell at a scrape.
+    facts: Option<Arc<dyn Facts>>,
     /// What is told of the identity provider, if there is one.
     metadata: Option<Metadata>,
 }
@@ -130,12 +135,13 @@ impl Front {
             .map(|provider| Metadata::new(provider.rules()));
         Self {
             metadata,
+            facts: None,
             server,
             guard,
             health,
             origins,
             limits,
-            requests: Places::new(limits.requests),
+            requests: places::of_callers(limits.requests, REQUESTS_PER_CALLER_MAX),
             bodies: Room::default(),
             inboxes: Arc::default(),
             pings: Places::new(PINGS_MAX),
@@ -160,6 +166,13 @@ impl Front {
     #[must_use]
     pub fn with_request_log(mut self, logs: bool) -> Self {
         self.logs_requests = logs;
+        self
+    }
+
+    /// The same surface, whose numbers have what these parts tell.
+    #[must_use]
+    pub fn with_facts(mut self, facts: Arc<dyn Facts>) -> Self {
+        self.facts = Some(facts);
         self
     }
 
@@ -385,7 +398,8 @@ impl Front {
             Access::Open => None,
             Access::OpenDetailBy(scope) => wants_detail.then_some(Some(scope)),
             Access::Key | Access::KeyAlone | Access::TokenAlone => Some(None),
-            Access::KeyWith(scope) => Some(Some(scope)),
+            Access::KeyOrScraper(_) if self.guard.takes_scraper(peer) => None,
+            Access::KeyWith(scope) | Access::KeyOrScraper(scope) => Some(Some(scope)),
         };
         let door = Door {
             headers,
@@ -396,17 +410,18 @@ impl Front {
         };
         let caller = match needs_key.map(|scope| (scope, self.guard.admit_at(&door))) {
             // A probe that is refused has its process restarted, and the answer costs no more than the refusal.
-            None if route == Route::Live => None,
+            // Scrapers are let in by the configuration, and few.
+            None if matches!(route, Route::Live | Route::Metrics) => None,
             None => {
                 if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
-                    visit.refused(self, None, "TOO_OFTEN");
+                    visit.asks_too_often(self, None);
                     return rate::refuse(route, endpoint::version(headers), &exceeded);
                 }
                 None
             }
             Some((_, Err(refusal))) => {
                 if let Err(exceeded) = self.guard.spend_as_stranger(peer) {
-                    visit.refused(self, None, "TOO_OFTEN");
+                    visit.asks_too_often(self, None);
                     return rate::refuse(route, endpoint::version(headers), &exceeded);
                 }
                 let refused = turn_away(route, headers, &refusal);
@@ -427,10 +442,14 @@ impl Front {
                 *paid = match self.guard.spend(&caller, 1) {
                     Ok(paid) => paid,
                     Err(exceeded) => {
-                        visit.refused(self, None, "TOO_OFTEN");
+                        visit.asks_too_often(self, Some(caller.role));
                         return rate::refuse(route, endpoint::version(headers), &exceeded);
                     }
                 };
+                if let Some(paid) = paid {
+                    let metrics = self.server.metrics();
+                    metrics.remaining(caller.role.as_str(), paid.left);
+                }
                 if let Some(scope) = scope.filter(|scope| !caller.scopes.has(*scope)) {
                     visit.refused(self, Some(scope.as_str()), "FORBIDDEN");
                     return lacks_scope(route, headers, scope);
@@ -467,6 +486,7 @@ impl Front {
             (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
             (Route::OpenApi, Some(_)) => openapi::answer(),
+            (Route::Metrics, _) => metrics::answer(self, &request),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await
             }

@@ -117,7 +117,7 @@ fn schemas() -> Value {
 }
 
 /// What a route is for, and what it answers; nothing for MCP, and for what is not there.
-fn told(route: Route) -> Option<(&'static str, Vec<Answer>)> {
+fn told(route: Route, path: &str) -> Option<(&'static str, Vec<Answer>)> {
     let told = match route {
         Route::Mcp | Route::Sse | Route::Messages | Route::WebSocket | Route::Nothing => {
             return None;
@@ -165,6 +165,25 @@ fn told(route: Route) -> Option<(&'static str, Vec<Answer>)> {
                 &json!({"type": "object"}),
             )],
         ),
+        Route::Metrics if path == "/metrics.json" => (
+            "The numbers of /metrics as JSON",
+            vec![content(
+                200,
+                "For each name a list of samples with `labels` and `value`.",
+                "application/json",
+                &json!({"type": "object", "additionalProperties": {"type": "array"}}),
+            )],
+        ),
+        Route::Metrics => (
+            "Numbers for monitoring systems",
+            vec![(
+                "200".to_owned(),
+                json!({ "description": "Prometheus text, or OpenMetrics for those who accept it.", "content": {
+                    "text/plain": { "schema": { "type": "string" } },
+                    "application/openmetrics-text": { "schema": { "type": "string" } },
+                } }),
+            )],
+        ),
         Route::Token => ("A short-lived token for a key", token_answers()),
         Route::Refresh => ("The next token for one that is still good", token_answers()),
         Route::Ticket => (
@@ -197,11 +216,13 @@ fn told(route: Route) -> Option<(&'static str, Vec<Answer>)> {
 
 /// What each verb of a path is.
 fn item(route: Route, path: &str) -> Option<Value> {
-    let (summary, mut answers) = told(route)?;
+    let (summary, mut answers) = told(route, path)?;
     let security = match route.access() {
         Access::Open => json!([]),
         // With nothing too, and with something for the details.
-        Access::OpenDetailBy(_) => json!([{}, {"bearer": []}, {"apiKey": []}, {"mcpKey": []}]),
+        Access::OpenDetailBy(_) | Access::KeyOrScraper(_) => {
+            json!([{}, {"bearer": []}, {"apiKey": []}, {"mcpKey": []}])
+        }
         Access::Key | Access::KeyWith(_) | Access::KeyAlone | Access::TokenAlone => {
             json!([{"bearer": []}, {"apiKey": []}, {"mcpKey": []}])
         }

@@ -3,6 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::base::places::Capacity;
+
+pub(super) use crate::base::places::{Full, Places as OfCallers};
+
+/// So many places, and so many of them for each caller.
+pub(super) fn of_callers(total: usize, per_caller: usize) -> Arc<OfCallers> {
+    OfCallers::new(Capacity {
+        total,
+        per_caller,
+        bytes: usize::MAX,
+    })
+}
+
 /// So many places and no more; a cheap clone.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
@@ -25,6 +38,11 @@ impl Places {
     /// Whether there is one left, at this moment.
     pub(super) fn has_room(&self) -> bool {
         self.taken.load(Ordering::Relaxed) < self.most
+    }
+
+    /// How many are taken, at this moment.
+    pub(super) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// A place, if there is one left.

@@ -71,6 +71,11 @@ pub(super) fn text(status: u16, body: &'static str) -> Response<Body> {
     plain(status, TEXT, Bytes::from_static(body.as_bytes()))
 }
 
+/// A page of numbers.
+pub(super) fn numbers(kind: &'static str, page: String) -> Response<Body> {
+    plain(200, HeaderValue::from_static(kind), Bytes::from(page))
+}
+
 /// A certificate, for a person who saves it.
 pub(super) fn pem(text: Bytes) -> Response<Body> {
     let mut response = plain(200, PEM, text);

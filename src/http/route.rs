@@ -37,6 +37,8 @@ pub enum Route {
     Authority,
     /// `/audit.jsonl`: the audit trail as it stands on disk.
     AuditLines,
+    /// `/metrics` and `/metrics.json`: numbers for monitoring systems.
+    Metrics,
     /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
     ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
@@ -56,6 +58,8 @@ pub enum Access {
     Key,
     /// A key or token that has this scope.
     KeyWith(Scope),
+    /// A key or token that has this scope, or anybody in a network that the configuration opens to scrapers.
+    KeyOrScraper(Scope),
     /// A key, and no token.
     KeyAlone,
     /// A token that a key made, and no key.
@@ -70,6 +74,10 @@ impl Access {
             Self::Open | Self::OpenDetailBy(_) => "anybody".to_owned(),
             Self::Key => "key or token".to_owned(),
             Self::KeyWith(scope) => format!("key or token with `{}`", scope.as_str()),
+            Self::KeyOrScraper(scope) => {
+                let scope = scope.as_str();
+                format!("key or token with `{scope}`, or an address of `metrics.allow`")
+            }
             Self::KeyAlone => "key, no token".to_owned(),
             Self::TokenAlone => "token made by a key".to_owned(),
         }
@@ -78,7 +86,7 @@ impl Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -94,6 +102,7 @@ impl Route {
         Self::Ticket,
         Self::Authority,
         Self::AuditLines,
+        Self::Metrics,
         Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
@@ -116,6 +125,7 @@ impl Route {
             Self::Ticket => &["/auth/ticket"],
             Self::AuditLines => &["/audit.jsonl"],
             Self::OpenApi => &["/openapi.json"],
+            Self::Metrics => &["/metrics", "/metrics.json"],
             Self::Token => &["/auth/token"],
             Self::Refresh => &["/auth/refresh"],
             Self::ResourceMetadata => &[
@@ -141,6 +151,7 @@ impl Route {
             "/" => Self::StatusPage,
             "/help" => Self::Help,
             "/openapi.json" => Self::OpenApi,
+            "/metrics" | "/metrics.json" => Self::Metrics,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/auth/ticket" => Self::Ticket,
@@ -161,6 +172,7 @@ impl Route {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help | Self::OpenApi => Access::KeyWith(Scope::Read),
             Self::AuditLines => Access::KeyWith(Scope::Admin),
+            Self::Metrics => Access::KeyOrScraper(Scope::Read),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
@@ -200,6 +212,7 @@ impl Route {
             | Self::StatusPage
             | Self::Help
             | Self::Authority
+            | Self::Metrics
             | Self::OpenApi
             | Self::ResourceMetadata => "GET, HEAD",
             Self::NoOauth => "GET, HEAD, POST",

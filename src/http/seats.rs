@@ -109,6 +109,11 @@ impl Seats {
         })
     }
 
+    /// How many are taken, at this moment.
+    pub(super) fn taken(&self) -> usize {
+        self.table.lock().taken.len()
+    }
+
     /// A place for a client at this address.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let network = network(address);

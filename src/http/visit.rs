@@ -13,7 +13,7 @@ use super::route::Route;
 use crate::audit::Refused;
 use crate::base::text::{for_log, of_stranger};
 use crate::base::trace::Trace;
-use crate::guard::Caller;
+use crate::guard::{Caller, Role};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -82,8 +82,16 @@ impl Visit {
         audit.used(&caller.name, Some(self.address), request);
     }
 
+    /// It is refused because its sender, of this role if anybody, asks too often.
+    pub(super) fn asks_too_often(&self, front: &Front, role: Option<Role>) {
+        let role = role.map_or("none", Role::as_str);
+        front.server.metrics().too_often(role);
+        self.refused(front, None, "TOO_OFTEN");
+    }
+
     /// It is refused.
     pub(super) fn refused(&self, front: &Front, what: Option<&str>, reason: &'static str) {
+        front.server.metrics().refused(reason);
         front.server.audit().refused(&Refused {
             caller: self.caller.as_ref(),
             address: Some(self.address),

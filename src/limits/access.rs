@@ -15,6 +15,10 @@ pub const WISH_MAX_BYTES: usize = 4 << 10;
 /// Shortest secret that signs bearer tokens, bytes: as long as the hash of HS256 (RFC 7518, section 3.2). A shorter one is refused.
 pub const TOKEN_SECRET_MIN_BYTES: usize = 32;
 
+/// Bearer tokens whose signature was checked and is not checked again, of our own and of an identity provider each: more than people and
+/// panels of a site. One more forgets all of them, and each is checked once again.
+pub const TOKENS_CHECKED_MAX: usize = 256;
+
 /// Longest life of a bearer token of our own, seconds. A longer one cannot be configured, and one that claims it is refused.
 pub const TOKEN_LIFE_MAX_SECS: u64 = 24 * 3_600;
 

@@ -11,8 +11,8 @@ use super::{
     PROVIDER_KEYS_MAX_BYTES, RATED_MAX, REACH_TEXT_MAX_BYTES, REQUESTS_MAX, SESSIONS_MAX,
     SIDE_BYTES_MAX, STATES_REMEMBERED_MAX, STREAMS_MAX, STREAMS_PER_CALLER_MAX,
     SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX, TASKS_BYTES_MAX, TASKS_MAX, TEXT_MAX_BYTES,
-    TICKETS_MAX, WATCHED_CONTROLS_MAX, WATCHES_FAST_MAX, WEBSOCKET_BUFFER_BYTES,
-    WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKETS_MAX,
+    TICKETS_MAX, TOKENS_CHECKED_MAX, WATCHED_CONTROLS_MAX, WATCHES_FAST_MAX,
+    WEBSOCKET_BUFFER_BYTES, WEBSOCKET_MESSAGE_MAX_BYTES, WEBSOCKETS_MAX,
 };
 
 /// Memory of one line of the audit trail with its arguments, bytes.
@@ -70,6 +70,9 @@ const RATED_BYTES: usize = 164;
 /// Memory of a compiled pattern of components for each of its bytes, bytes.
 const REACH_BYTES_PER_BYTE: usize = 64;
 
+/// Memory of one bearer token that was checked, bytes: its hash, its claims as far as they matter, the longest name.
+const TOKEN_CHECKED_BYTES: usize = 640;
+
 /// Memory of one ticket, bytes: its hash, its end, and whom it lets in.
 const TICKET_BYTES: usize = 256;
 
@@ -110,6 +113,7 @@ pub const WORST_CASE_BYTES: usize = PROGRAM_BYTES
     + (AUDIT_CALLERS_SUMMED + AUDIT_LOGINS_KEPT) * AUDIT_LOOK_BYTES
     + AUDIT_EXPORTS_MAX * 2 * AUDIT_EXPORT_CHUNK_BYTES
     + TOKEN_ENDS_BYTES
+    + 2 * TOKENS_CHECKED_MAX * TOKEN_CHECKED_BYTES
     + 2 * PROVIDER_KEYS_MAX_BYTES
     + (3 * RATED_MAX + LOGIN_FAILURES_MAX) * RATED_BYTES
     // Twice: a new reading of the keys stands beside the one before until nobody uses that any more.

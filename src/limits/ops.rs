@@ -28,5 +28,8 @@ pub const RECONNECT_MAX_SECS: u64 = 5;
 /// Rest between two lines of the log that tell how far stopping has come.
 pub const DRAIN_TOLD_EVERY: Duration = Duration::from_secs(5);
 
+/// Networks that may read the numbers without a key. More are a fault of the configuration.
+pub const SCRAPER_NETWORKS_MAX: usize = 16;
+
 /// Sockets that the service manager may hand over; further ones stay closed.
 pub const INHERITED_MAX: usize = 8;

@@ -252,6 +252,7 @@ impl Peer {
 
     /// The Core does not want this client as it is: trying often would help nobody.
     fn refused(&mut self, now: Instant, fault: &str, retry_at: Instant) {
+        self.status.failures += 1;
         if self.breaker.state() == BreakerState::HalfOpen {
             self.breaker.failed(now, true, random_unit());
         }
@@ -263,6 +264,7 @@ impl Peer {
     }
 
     fn failed(&mut self, now: Instant, fault: &str, reached: bool) {
+        self.status.failures += 1;
         let before = self.breaker.state();
         self.breaker.failed(now, reached, random_unit());
         let retry_at = match self.breaker.admit(now) {

@@ -93,6 +93,8 @@ pub struct LinkStatus {
     pub drops: u64,
     /// Attempts to connect since the process started.
     pub attempts: u64,
+    /// Attempts that came to nothing, and links that ended before they had lasted, since the process started.
+    pub failures: u64,
     /// Frames that could not be read since the process started.
     pub garbage_frames: u64,
     /// Times that the breaker opened since the process started.
@@ -126,6 +128,7 @@ impl LinkStatus {
             round_trip: None,
             drops: 0,
             attempts: 0,
+            failures: 0,
             garbage_frames: 0,
             breaker_opened: 0,
             change_groups: 0,

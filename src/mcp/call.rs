@@ -15,11 +15,12 @@ use super::tasks::{self, Job};
 use super::trail::{TOO_OFTEN, Trail};
 use super::{Request, Server, content, schema, tools};
 use crate::base::shutdown::Stop;
-use crate::limits::{CALL_TIMEOUT_SECS, WRITES_RUNNING_MAX};
+use crate::limits::CALL_TIMEOUT_SECS;
 use crate::service::{
     self, Effect, FaultCode, Registered, Said, Step, TaskMode, Tool, ToolAnswer, ToolCall,
     ToolFault,
 };
+use crate::telemetry::metrics::Metrics;
 
 /// Scope, arguments, the call, and its answer or fault as a result.
 pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
@@ -197,18 +198,19 @@ pub(super) async fn carry_out(
         let answer = answer.unwrap_or_else(|_| Err(took_too_long(tool)));
         let actor = trail.actor(&caller);
         let outcome = outcome_word(&answer);
+        count(&server.metrics, tool.name, &answer, began);
         server
             .audit
             .read(actor, tool.name, outcome, began.elapsed());
         return answer;
     }
-    if server.writes.len() >= WRITES_RUNNING_MAX {
-        return Err(ToolFault::new(
+    let place = server.writing.take(&call.caller.name, 0).map_err(|_| {
+        ToolFault::new(
             FaultCode::Busy,
-            "Too many changes are under way at this moment; this one was not begun.",
+            "Too many changes are under way at this moment, of this key or of all; this one was not begun.",
             "Call again in a second.",
-        ));
-    }
+        )
+    })?;
     let cancel = call.cancel.child_token();
     let _cancelled_when_dropped = cancel.clone().drop_guard();
     call.cancel = cancel.clone();
@@ -219,7 +221,9 @@ pub(super) async fn carry_out(
     let must_be_on_disk = server.audit.is_required();
     let request = trail.trace.request.clone();
     let (service, name, effect) = (Arc::clone(service), tool.name, tool.clone());
+    let metrics = Arc::clone(&server.metrics);
     let task = server.writes.spawn(async move {
+        let _place = place;
         let (caller, started) = (call.caller.name.clone(), Instant::now());
         if must_be_on_disk && writing.on_disk().await.is_err() {
             let fault = not_on_record();
@@ -232,6 +236,7 @@ pub(super) async fn carry_out(
         });
         let result = outcome_word(&outcome);
         writing.end(result);
+        count(&metrics, name, &outcome, started);
         tracing::info!(target: "audit", %caller, tool = name, outcome = result, took_ms = ms(started), %request, "a change was asked for");
         outcome
     });
@@ -241,6 +246,16 @@ pub(super) async fn carry_out(
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(took_too_long(tool)),
     }
+}
+
+fn count(
+    metrics: &Metrics,
+    tool: &'static str,
+    outcome: &Result<Step<ToolAnswer>, ToolFault>,
+    began: Instant,
+) {
+    let fault = outcome.as_ref().err().map(|fault| fault.code.as_str());
+    metrics.tool(tool, fault, began.elapsed());
 }
 
 /// What a call came to, in a word.

@@ -43,6 +43,25 @@ pub enum Code {
 }
 
 impl Code {
+    /// The kind of the error, for those who count.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ParseError => "parse_error",
+            Self::InvalidRequest => "invalid_request",
+            Self::MethodNotFound => "method_not_found",
+            Self::InvalidParams => "invalid_params",
+            Self::Internal => "internal",
+            Self::HeaderMismatch => "header_mismatch",
+            Self::MissingCapability => "missing_capability",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::LegacyResourceNotFound => "not_found",
+            Self::LegacyAuthentication => "authentication",
+            Self::LegacyRate => "too_often",
+            Self::Http(_) => "refused",
+        }
+    }
+
     /// The number on the wire.
     #[must_use]
     pub const fn number(self) -> i32 {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::error::Fault;
 use super::feed::{Feed, Form, Lists, label};
 use super::ladder::Routing;
 use super::stream::{EventStream, OfSession, Reading};
-use super::{Reply, Request, Server, schema, tasks};
+use super::{Method, Reply, Request, Server, schema, tasks};
 use crate::guard::{Caller, Scope};
 use crate::limits::URI_MAX_BYTES;
 
@@ -26,6 +27,13 @@ struct Wishes {
 
 /// `subscriptions/listen`: a feed that opens with what is really served of what was asked for.
 pub(super) fn open(server: &Server, request: &Request<'_>) -> Result<Reading, Fault> {
+    let began = Instant::now();
+    let opened = opened(server, request);
+    server.count(Method::Listen, &opened, began);
+    opened
+}
+
+fn opened(server: &Server, request: &Request<'_>) -> Result<Reading, Fault> {
     let wishes: Wishes = request
         .message
         .params

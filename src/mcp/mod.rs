@@ -41,6 +41,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -84,9 +85,10 @@ use crate::base::trace::Traces;
 use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
-    STREAMS_MAX, STREAMS_PER_CALLER_MAX,
+    STREAMS_MAX, STREAMS_PER_CALLER_MAX, WRITES_PER_CALLER_MAX, WRITES_RUNNING_MAX,
 };
 use crate::service::{Abilities, Registry, RegistryError, Service};
+use crate::telemetry::metrics::Metrics;
 
 /// How the server names itself to clients.
 #[derive(Debug, Clone)]
@@ -146,8 +148,11 @@ pub struct Server {
     shelf: Arc<Shelf>,
     streams: Arc<Places>,
     attended: Arc<Places>,
+    /// Places for [`Server::writes`].
+    writing: Arc<Places>,
     /// Cancelled when all streams shall end.
     closing: Stop,
+    metrics: Arc<Metrics>,
     /// Calls that change something; they finish even if their client went away.
     writes: TaskTracker,
     /// Calls that speak before their answer, or whose client went away and did not take them back.
@@ -194,7 +199,13 @@ impl Server {
                 per_caller: ATTENDED_PER_CALLER_MAX,
                 bytes: ATTENDED_BYTES_MAX,
             }),
+            writing: Places::new(Capacity {
+                total: WRITES_RUNNING_MAX,
+                per_caller: WRITES_PER_CALLER_MAX,
+                bytes: usize::MAX,
+            }),
             closing: Stop::new(),
+            metrics: Arc::default(),
             writes: TaskTracker::new(),
             calls: TaskTracker::new(),
             panicked: Mutex::default(),
@@ -261,7 +272,12 @@ impl Server {
         }
         let message = match Message::parse(post.body) {
             Ok(message) => message,
-            Err(malformed) => return Reply::fault(&Fault::malformed(malformed), None),
+            Err(malformed) => {
+                let fault = Fault::malformed(malformed);
+                self.metrics
+                    .request("other", Some(fault.code.word()), Duration::ZERO);
+                return Reply::fault(&fault, None);
+            }
         };
         let id = match message.kind {
             Kind::Request(id) => Some(id),
@@ -278,9 +294,14 @@ impl Server {
         post: &Post<'_>,
         message: &Message<'_>,
     ) -> Result<Reply, Fault> {
-        let heading = match self.understand(post, message)? {
-            Understood::Answered(reply) => return Ok(reply),
-            Understood::Request(heading) => heading,
+        let heading = match self.understand(post, message) {
+            Ok(Understood::Answered(reply)) => return Ok(reply),
+            Ok(Understood::Request(heading)) => heading,
+            Err(fault) => {
+                let error = Some(fault.code.word());
+                self.metrics.request("other", error, Duration::ZERO);
+                return Err(fault);
+            }
         };
         if attend::may_speak(post, &heading) {
             let running = attend::runs(&heading)?;
@@ -373,8 +394,26 @@ impl Server {
         })
     }
 
-    /// The table of handlers.
+    /// Answers, and counts.
     async fn answer(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        method: Method,
+    ) -> Result<Vec<u8>, Fault> {
+        let began = Instant::now();
+        let result = self.handle(request, method).await;
+        self.count(method, &result, began);
+        result
+    }
+
+    fn count<T>(&self, method: Method, result: &Result<T, Fault>, began: Instant) {
+        let error = result.as_ref().err().map(|fault| fault.code.word());
+        self.metrics
+            .request(method.as_str(), error, began.elapsed());
+    }
+
+    /// The table of handlers.
+    async fn handle(
         self: &Arc<Self>,
         request: &Request<'_>,
         method: Method,
@@ -429,6 +468,13 @@ impl Server {
 
     /// Finds the revision that an `initialize` leads to, and notes what the client can do.
     fn agree(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
+        let began = Instant::now();
+        let agreed = self.agreed(message, caller);
+        self.count(Method::Initialize, &agreed, began);
+        agreed
+    }
+
+    fn agreed(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
         let asked = message
             .params
             .protocol_version

@@ -51,30 +51,40 @@ pub enum Method {
 }
 
 impl Method {
+    /// Every method with its name.
+    const NAMES: [(&'static str, Self); 18] = [
+        ("tools/call", Self::CallTool),
+        ("tools/list", Self::ListTools),
+        ("server/discover", Self::Discover),
+        ("initialize", Self::Initialize),
+        ("ping", Self::Ping),
+        ("logging/setLevel", Self::SetLogLevel),
+        ("resources/list", Self::ListResources),
+        ("resources/templates/list", Self::ListTemplates),
+        ("resources/read", Self::ReadResource),
+        ("prompts/list", Self::ListPrompts),
+        ("prompts/get", Self::GetPrompt),
+        ("completion/complete", Self::Complete),
+        ("tasks/get", Self::GetTask),
+        ("tasks/update", Self::UpdateTask),
+        ("tasks/cancel", Self::CancelTask),
+        ("subscriptions/listen", Self::Listen),
+        ("resources/subscribe", Self::Subscribe),
+        ("resources/unsubscribe", Self::Unsubscribe),
+    ];
+
     /// The method of that name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "server/discover" => Self::Discover,
-            "initialize" => Self::Initialize,
-            "ping" => Self::Ping,
-            "logging/setLevel" => Self::SetLogLevel,
-            "tools/list" => Self::ListTools,
-            "tools/call" => Self::CallTool,
-            "resources/list" => Self::ListResources,
-            "resources/templates/list" => Self::ListTemplates,
-            "resources/read" => Self::ReadResource,
-            "prompts/list" => Self::ListPrompts,
-            "prompts/get" => Self::GetPrompt,
-            "completion/complete" => Self::Complete,
-            "tasks/get" => Self::GetTask,
-            "tasks/update" => Self::UpdateTask,
-            "tasks/cancel" => Self::CancelTask,
-            "subscriptions/listen" => Self::Listen,
-            "resources/subscribe" => Self::Subscribe,
-            "resources/unsubscribe" => Self::Unsubscribe,
-            _ => return None,
-        })
+        let found = Self::NAMES.iter().find(|(known, _)| *known == name);
+        found.map(|(_, method)| *method)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(_, method)| *method == self);
+        found.map_or("other", |(name, _)| *name)
     }
 }
 

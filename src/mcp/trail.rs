@@ -1,12 +1,14 @@
 //! What a message leaves behind: its ids, and what the audit trail says of it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::schema::{self, Meta};
 use super::{Request, Server};
 use crate::audit::{Actor, Audit, Refused};
 use crate::base::trace::{Trace, TraceParent, Traces};
 use crate::guard::Caller;
+use crate::telemetry::metrics::Metrics;
 
 /// Longest name of a tool that nobody has, as the trail keeps it, bytes.
 const NAME_SHOWN: usize = 80;
@@ -67,6 +69,19 @@ impl Server {
         self
     }
 
+    /// The same server counting there; by itself otherwise.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// The audit trail.
     #[must_use]
     pub fn audit(&self) -> &Audit {
@@ -92,6 +107,10 @@ impl Server {
         what: Option<&str>,
         reason: &'static str,
     ) {
+        self.metrics.refused(reason);
+        if reason == TOO_OFTEN {
+            self.metrics.too_often(caller.role.as_str());
+        }
         self.audit.refused(&Refused {
             caller: Some(&caller.name),
             address: caller.address,

@@ -4,6 +4,7 @@
 //! fresh reading; the answer is yes, or a [`Refusal`] that says what to do instead. Nothing here sends anything.
 
 mod config;
+mod form;
 mod pattern;
 mod policy;
 mod reach;

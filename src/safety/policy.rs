@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use compact_str::CompactString;
 use parking_lot::Mutex;
 
 use super::config::{ConfigFault, SafetyConfig};
+use super::form::{SAME_VALUE, form_and_range, is_plausible, is_same};
 use super::pattern::{self, Pattern};
 use super::reach::{self, Beside};
 use super::refusal::{Refusal, number};
@@ -16,9 +16,6 @@ use crate::model::name::ControlRef;
 use crate::store::mirror::Mirror;
 use crate::store::view::ControlView;
 
-/// Values closer than this are the same: positions and values cross the wire in single precision.
-const SAME_VALUE: f64 = 1e-3;
-
 /// How far, as a share of the range, the present value may lie from where its position puts it on a straight line, for positions of
 /// this control to be converted so. Positions of frequencies and times are logarithmic.
 const STRAIGHT_LINE: f64 = 0.01;
@@ -26,9 +23,6 @@ const STRAIGHT_LINE: f64 = 0.01;
 /// How far from the ends of its way, as a share of it, the present position has to be to tell a straight line from another law: near the
 /// ends all laws agree to within [`STRAIGHT_LINE`].
 const TELLING: f64 = 0.05;
-
-/// Choices named in a refusal.
-const CHOICES_SHOWN: usize = 20;
 
 /// What is to be written.
 #[derive(Debug, Clone, PartialEq)]
@@ -318,6 +312,9 @@ impl Policy {
         }
         self.reaches_no_further(proposal)?;
         form_and_range(control, proposal.write)?;
+        if self.fitting(&control.name).next().is_none() {
+            is_plausible(control, proposal.write)?;
+        }
         for limit in self.limits(&control.name, &control.kind) {
             under_ceiling(limit, control, proposal.write, present)?;
         }
@@ -392,90 +389,6 @@ const fn has_level(kind: &ControlKind) -> bool {
         kind,
         ControlKind::Boolean | ControlKind::Trigger | ControlKind::StateTrigger | ControlKind::Text
     )
-}
-
-fn is_numeric(control: &ControlView) -> bool {
-    matches!(
-        control.kind,
-        ControlKind::Float | ControlKind::Integer | ControlKind::Time | ControlKind::Status
-    ) || control.range.is_some()
-}
-
-fn form_and_range(control: &ControlView, write: &Write) -> Result<(), Refusal> {
-    let wrong = |problem, hint| Err(Refusal::WrongForm { problem, hint });
-    match (&control.kind, write) {
-        (_, Write::Value(number) | Write::Position(number)) if !number.is_finite() => wrong(
-            "the number is not finite",
-            "Give a number that JSON can carry.",
-        ),
-        (ControlKind::Boolean, Write::Switch(_))
-        | (ControlKind::Trigger | ControlKind::StateTrigger, Write::Switch(true)) => Ok(()),
-        (ControlKind::Trigger | ControlKind::StateTrigger, Write::Value(number))
-            if is_same(*number, 1.0) =>
-        {
-            Ok(())
-        }
-        (ControlKind::Trigger | ControlKind::StateTrigger, _) => wrong(
-            "a trigger takes nothing but the value 1, which fires it",
-            "Write value 1 or true to fire it.",
-        ),
-        (ControlKind::Boolean, Write::Value(number)) => {
-            within(*number, 0.0, 1.0)?;
-            if number.fract() == 0.0 {
-                Ok(())
-            } else {
-                wrong("a switch is on or off", "Write true or false.")
-            }
-        }
-        (ControlKind::Boolean, _) => wrong("a switch is on or off", "Write value true or false."),
-        (ControlKind::Text, Write::Text(text)) => is_choice(control, text),
-        (ControlKind::Text, _) => wrong(
-            "the control holds a text",
-            "Use `string`; a combo box takes one of its choices.",
-        ),
-        (_, Write::Text(_)) if is_numeric(control) => wrong(
-            "a text written to a number cannot be judged before it is sent",
-            "Use `value` with a number in the control's unit.",
-        ),
-        (_, Write::Text(text)) => is_choice(control, text),
-        (_, Write::Switch(_)) if is_numeric(control) => wrong(
-            "the control holds a number, not a switch",
-            "Use `value` with a number.",
-        ),
-        (_, Write::Switch(_)) => Ok(()),
-        (_, Write::Position(position)) => within(*position, 0.0, 1.0),
-        (kind, Write::Value(number)) => {
-            if let Some((low, high)) = control.range {
-                within(*number, low, high)?;
-            }
-            if *kind == ControlKind::Integer && number.fract() != 0.0 {
-                return wrong("the control takes whole numbers", "Round the value.");
-            }
-            Ok(())
-        }
-    }
-}
-
-fn within(asked: f64, low: f64, high: f64) -> Result<(), Refusal> {
-    if (low..=high).contains(&asked) {
-        Ok(())
-    } else {
-        Err(Refusal::OutOfRange { asked, low, high })
-    }
-}
-
-fn is_choice(control: &ControlView, text: &str) -> Result<(), Refusal> {
-    let choices = &control.choices;
-    if choices.is_empty() || choices.iter().any(|choice| choice == text) {
-        return Ok(());
-    }
-    Err(Refusal::NotAChoice {
-        choices: choices
-            .iter()
-            .take(CHOICES_SHOWN)
-            .map(CompactString::to_string)
-            .collect(),
-    })
 }
 
 fn under_ceiling(
@@ -560,10 +473,6 @@ fn is_where_expected(expect: &Expect, present: &Present<'_>) -> Result<(), Refus
         None => present.string.to_string(),
     };
     Err(Refusal::Moved { found })
-}
-
-fn is_same(a: f64, b: f64) -> bool {
-    (a - b).abs() <= SAME_VALUE
 }
 
 fn ramp_fits(proposal: &Proposal<'_>) -> Result<(), Refusal> {

@@ -47,6 +47,19 @@ pub enum Refusal {
         /// Highest value.
         high: f64,
     },
+    /// The Core tells no range for it, and no control has such a value.
+    #[error(
+        "the Core tells no range for it, and {} is no value that such a control has ({} to {})",
+        number(*.asked), number(*.low), number(*.high)
+    )]
+    Implausible {
+        /// What was asked for.
+        asked: f64,
+        /// Lowest value that a control like it has.
+        low: f64,
+        /// Highest value that a control like it has.
+        high: f64,
+    },
     /// Not an entry of the combo box.
     #[error("it is none of the control's choices")]
     NotAChoice {

@@ -345,3 +345,53 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_control_without_a_known_range_is_not_driven_to_its_end_by_a_slip() {
+    let named = |shows: &str| {
+        let mut control = control("C/MainGain", ControlKind::Float);
+        control.name.component = None;
+        control.range = None;
+        control.reading.string = shows.into();
+        control
+    };
+    let free = policy(&[], &[]);
+    for (shows, value, is_taken) in [
+        ("-40.0dB", -12.0, true),
+        ("-40.0dB", 20.0, true),
+        ("-40.0 dB ", -100.0, true),
+        ("-40.0dB", 20.1, false),
+        ("-40.0dB", 1e308, false),
+        ("-40.0dB", -1e308, false),
+        ("1.00kHz", 20_000.0, true),
+        ("3", 1e308, false),
+        ("", 1e6, true),
+        ("", -1e7, false),
+    ] {
+        let judged = judge(&free, &named(shows), &Write::Value(value));
+        match judged {
+            Ok(()) => assert!(is_taken, "{shows} {value}"),
+            Err(Refusal::Implausible { asked, .. }) => {
+                assert!(!is_taken, "{shows} {value}");
+                assert!((asked - value).abs() < f64::EPSILON);
+            }
+            other => panic!("{shows} {value}: {other:?}"),
+        }
+    }
+    // Who has a ceiling for it knows it better.
+    let known = policy(&[], &[("MainGain", 30.0, None)]);
+    assert_eq!(
+        judge(&known, &named("-40.0dB"), &Write::Value(25.0)),
+        Ok(())
+    );
+    let above = judge(&known, &named("-40.0dB"), &Write::Value(1e308));
+    assert!(
+        matches!(above, Err(Refusal::AboveCeiling { .. })),
+        "{above:?}"
+    );
+    // A position is its share of the way, whatever the way.
+    assert_eq!(
+        judge(&free, &named("-40.0dB"), &Write::Position(0.5)),
+        Ok(())
+    );
+}

@@ -1,26 +1,27 @@
 //! JSON Schemas of arguments and answers, derived from their types and put into the form that most clients understand: no references, no
 //! `null` alternatives, no type names as titles.
 
-use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
 /// Schema of arguments.
 pub(in crate::service) fn input<T: JsonSchema>() -> Value {
-    generate::<T>(|settings| settings)
+    generate(SchemaSettings::draft2020_12(), T::json_schema)
 }
 
 /// Schema of an answer.
 pub(in crate::service) fn output<T: JsonSchema>() -> Value {
-    generate::<T>(SchemaSettings::for_serialize)
+    generate(
+        SchemaSettings::draft2020_12().for_serialize(),
+        T::json_schema,
+    )
 }
 
-fn generate<T: JsonSchema>(contract: impl FnOnce(SchemaSettings) -> SchemaSettings) -> Value {
-    let settings = contract(SchemaSettings::draft2020_12()).with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    let mut schema: Value = settings.into_generator().into_root_schema_for::<T>().into();
+/// One function for all types: `into_root_schema_for` would be compiled once for each.
+fn generate(settings: SchemaSettings, schema_of: fn(&mut SchemaGenerator) -> Schema) -> Value {
+    let settings = settings.with(|settings| settings.inline_subschemas = true);
+    let mut schema: Value = schema_of(&mut settings.into_generator()).into();
     if let Some(root) = schema.as_object_mut() {
         root.remove("description");
         root.entry("type").or_insert_with(|| "object".into());

@@ -265,7 +265,14 @@ impl Certificates {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return "certificate",
-                _ = tick.tick() => self.look(),
+                _ = tick.tick() => {}
+            }
+            let this = Arc::clone(&self);
+            // A dying card can hold a look for seconds, and no runtime worker should wait for it.
+            if let Err(fault) = tokio::task::spawn_blocking(move || this.look()).await
+                && let Ok(panic) = fault.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
             }
         }
     }
@@ -274,7 +281,11 @@ impl Certificates {
     pub fn look(&self) {
         let fault = match self.source.current(true) {
             Ok(shown) => {
-                let is_new = shown.facts != self.shown.read().facts;
+                let is_new = {
+                    let before = self.shown.read();
+                    // Those above it may be others while it is the same: the first try often lacks them.
+                    shown.facts != before.facts || shown.certified.cert != before.certified.cert
+                };
                 if is_new {
                     *self.shown.write() = shown;
                     self.tell("A new certificate is shown from now on; it");

@@ -129,3 +129,19 @@ fn a_box_without_files_shows_a_certificate_of_its_own_authority() {
     certificates.look();
     assert_ne!(certificates.facts().authority, facts.authority);
 }
+
+#[test]
+fn a_chain_that_is_mended_is_shown_without_a_restart() {
+    let site = Site::new();
+    site.write("rack.example", 2040);
+    let certificates = Certificates::open(site.source()).unwrap();
+    let shown = || certificates.shown.read().certified.cert.len();
+    assert_eq!(shown(), 1);
+    let other = Site::new();
+    other.write("Intermediate", 2040);
+    let leaf = fs::read_to_string(site.certificate()).unwrap();
+    let above = fs::read_to_string(other.certificate()).unwrap();
+    fs::write(site.certificate(), leaf + &above).unwrap();
+    certificates.look();
+    assert_eq!(shown(), 2);
+}

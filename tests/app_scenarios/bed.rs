@@ -14,7 +14,7 @@ use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
 use rackhand::base::shutdown::Stop;
 use rackhand::config::Config;
-use rackhand::guard::{Guard, KeySource, NewKey, Role, Scope, key};
+use rackhand::guard::{Guard, KeySource, NewKey, Open, Role, Scope, key};
 use rackhand::http::Front;
 use rackhand::link::Dial;
 use rackhand::link::dial::ByteStream;
@@ -141,6 +141,17 @@ impl Bed {
             records.push((new, secret));
         }
         let guard = Guard::new(KeySource::memory(&records)).unwrap();
+        let access = &config.access;
+        let tools = access.anonymous_tools.iter().filter(|tool| *tool != "ping");
+        let guard = guard.with_open(Open {
+            scrapers: Vec::new(),
+            loopback: access
+                .loopback_role
+                .as_ref()
+                .map(|role| role.parse().unwrap()),
+            tools: tools.cloned().collect(),
+            answers_ping: access.anonymous_tools.iter().any(|tool| tool == "ping"),
+        });
         let stop = Stop::new();
         let dial: Arc<dyn Dial> = network.clone();
         let begun = Running::begin(&config, guard, &dial, stop.clone()).unwrap();

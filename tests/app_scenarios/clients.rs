@@ -73,7 +73,7 @@ async fn a_wait_through_a_storm_of_other_changes_misses_nothing_of_its_own() {
     bed.sim.meter_clock(Duration::from_millis(10));
     let mut waits = JoinSet::new();
     for number in 1..=40 {
-        let client = bed.client("viewer");
+        let client = bed.client(["viewer", "operator"][number % 2]);
         waits.spawn(async move {
             let mut wait = one(&format!("Block {number}"), "channel.1.gain");
             wait["timeout_s"] = 30.into();
@@ -99,8 +99,8 @@ async fn a_wait_through_a_storm_of_other_changes_misses_nothing_of_its_own() {
 async fn more_waits_than_there_are_places_are_refused_as_busy() {
     let bed = Bed::live(design::venue(), OPEN).await;
     let mut waits = JoinSet::new();
-    for _ in 0..100 {
-        let client = bed.client("viewer");
+    for number in 0..100 {
+        let client = bed.client(["viewer", "operator"][number % 2]);
         waits.spawn(async move {
             let mut wait = one("Hall A Gain", "gain");
             wait["timeout_s"] = 10.into();
@@ -115,6 +115,56 @@ async fn more_waits_than_there_are_places_are_refused_as_busy() {
         }
     }
     assert_eq!((timed_out, busy), (rackhand::limits::WAITS_MAX, 36));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_does_not_take_the_places_of_all_who_wait_or_write() {
+    let bed = Bed::live(design::venue(), OPEN).await;
+    let mut waits = JoinSet::new();
+    for _ in 0..rackhand::limits::WAITS_MAX {
+        let client = bed.client("viewer");
+        waits.spawn(async move {
+            let mut wait = one("Hall A Gain", "gain");
+            wait["timeout_s"] = 30.into();
+            client.call("qsys_wait_for_change", wait).await
+        });
+    }
+    sleep(Duration::from_secs(1)).await;
+    let mut wait = one("Hall A Gain", "gain");
+    wait["timeout_s"] = 1.into();
+    let answer = bed.call("qsys_wait_for_change", wait).await.unwrap();
+    assert_eq!(answer["outcome"], "timed_out");
+    let answers = waits.join_all().await;
+    let busy = answers.iter().filter(|answer| answer.is_err()).count();
+    let of_one = rackhand::limits::WAITS_PER_CALLER_MAX;
+    assert_eq!(busy, rackhand::limits::WAITS_MAX - of_one);
+
+    bed.sim.slow_replies(Duration::from_secs(1));
+    let mut writes = JoinSet::new();
+    for number in 0..rackhand::limits::WRITES_RUNNING_MAX {
+        let client = bed.client("engineer");
+        let set = change(
+            "Hall A Gain",
+            "gain",
+            -20.0 - f64::from(u8::try_from(number).unwrap()),
+        );
+        writes.spawn(async move { client.call("qsys_set_controls", set).await });
+    }
+    sleep(Duration::from_millis(100)).await;
+    let set = change("Foyer Gain", "gain", -20.0);
+    let other = bed.call("qsys_set_controls", set).await;
+    let told = other.err().unwrap_or_default().to_string();
+    assert!(!told.contains("of this key or of all"), "{told}");
+    let answers = writes.join_all().await;
+    let refused = answers.iter().filter(|answer| {
+        let fault = answer.as_ref().err().map(ToString::to_string);
+        fault.is_some_and(|fault| fault.contains("of this key or of all"))
+    });
+    let of_one = rackhand::limits::WRITES_PER_CALLER_MAX;
+    assert_eq!(
+        refused.count(),
+        rackhand::limits::WRITES_RUNNING_MAX - of_one
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,18 +65,51 @@ enum Worth {
     Token(Scopes),
     /// Of the identity provider.
     Outside(Scopes),
+    /// A one-use ticket, which counts for nothing but certain requests.
+    Ticket,
+    /// Nobody known, where some tools are open to anybody.
+    Anybody,
+    /// A program on this machine, in a role.
+    Local(Scopes),
+}
+
+/// The paths in backticks of the second table's row that begins so.
+fn paths_of(what: &str) -> Vec<&'static str> {
+    let (_, table) = TABLE.split_once("| What | Where |").unwrap();
+    let row = table
+        .lines()
+        .find(|line| line.starts_with(&format!("| {what}")));
+    let (_, cell) = row.unwrap().rsplit_once(" | ").unwrap();
+    cell.split('`').skip(1).step_by(2).collect()
 }
 
 /// What the table says of a caller, as a status; none for being let in.
-fn refusal(who: &str, worth: Worth) -> Option<u16> {
-    use Worth::{Key, NoRole, Nothing, Outside, Token};
+fn refusal(row: &Row, verb: &str, worth: Worth) -> Option<u16> {
+    use Worth::{Anybody, Key, Local, NoRole, Nothing, Outside, Ticket, Token};
+    let (who, path) = (row.who.as_str(), row.path.as_str());
     if who == "anybody" {
         return None;
     }
     let scopes = match worth {
         Nothing => return Some(401),
         NoRole => return Some(403),
-        Key(scopes) | Token(scopes) | Outside(scopes) => scopes,
+        Ticket => {
+            let is_taken = verb == "GET" && paths_of("a one-use ticket").contains(&path);
+            return (!is_taken).then_some(401);
+        }
+        Anybody => {
+            let is_taken = paths_of("nothing, if").contains(&path);
+            return (!is_taken).then_some(401);
+        }
+        Local(_) if paths_of("nothing, on this very machine").contains(&path) => {
+            // Whoever is let in and has nothing to change is told so, on paths that there are.
+            return Some(if row.verbs.contains(&verb) || who != "key or token" {
+                403
+            } else {
+                405
+            });
+        }
+        Key(scopes) | Token(scopes) | Outside(scopes) | Local(scopes) => scopes,
     };
     let is_let_in = match (who, worth) {
         ("key or token", _) | ("key, no token", Key(_)) | ("token made by a key", Token(_)) => true,
@@ -84,7 +117,8 @@ fn refusal(who: &str, worth: Worth) -> Option<u16> {
         (other, _) => {
             let word = other
                 .strip_prefix("key or token with `")
-                .and_then(|rest| rest.strip_suffix('`'));
+                .and_then(|rest| rest.split_once('`'))
+                .map(|(word, _)| word);
             let scope = Scope::ALL
                 .into_iter()
                 .find(|scope| Some(scope.as_str()) == word);
@@ -284,13 +318,17 @@ async fn wrong_ones(bed: &Bed, provider: &Provider) -> Vec<Credential> {
 
 /// Asks on a connection of its own, from an address of its own; answers with the status alone.
 async fn status(bed: &Bed, verb: &str, path: &str, lines: &str) -> u16 {
-    let (mut ours, theirs) = duplex(64 << 10);
     let [_, a, b, c] = ASKED.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let peer = IpAddr::V4(Ipv4Addr::new(11, a, b, c));
+    status_from(bed, peer, verb, path, lines).await
+}
+
+async fn status_from(bed: &Bed, peer: IpAddr, verb: &str, path: &str, lines: &str) -> u16 {
+    let (mut ours, theirs) = duplex(64 << 10);
     let mut serving = JoinSet::new();
     serving.spawn(Arc::clone(&bed.front).serve_connection(theirs, peer, bed.stop.clone()));
     // What some paths ask for besides, so that the answer is not about that.
-    let extra = match path {
+    let extra = match path.split('?').next().unwrap_or_default() {
         "/sse" => "accept: text/event-stream\r\n",
         _ => "",
     };
@@ -306,6 +344,137 @@ async fn status(bed: &Bed, verb: &str, path: &str, lines: &str) -> u16 {
     head.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// What is wrong with the status of an answer.
+fn fault(name: &str, row: &Row, verb: &str, worth: Worth, found: u16) -> Option<String> {
+    let wanted = refusal(row, verb, worth);
+    let is_right = match wanted {
+        Some(status) => found == status,
+        None if !row.verbs.contains(&verb) => found == 405,
+        None => !matches!(found, 401 | 403 | 405 | 429 | 500),
+    };
+    let path = &row.path;
+    (!is_right).then(|| format!("{name}: {verb} {path} answers {found}, not {wanted:?}"))
+}
+
+/// A ticket for the holder of a credential. Those that no path took are waited out.
+async fn ticket(bed: &Bed, lines: &str) -> String {
+    loop {
+        let request = format!(
+            "POST /auth/ticket HTTP/1.1\r\nhost: localhost\r\n{lines}content-length: 0\r\n\r\n"
+        );
+        let reply = bed.client("nobody").exchange(&request).await;
+        if reply.status == 200 {
+            let made: Value = serde_json::from_str(&reply.body).unwrap();
+            return made["ticket"].as_str().unwrap().to_owned();
+        }
+        assert_eq!(reply.status, 429, "{reply:?}");
+        tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_opens_the_streams_that_the_documentation_names_once_and_nothing_else() {
+    let provider = Provider::new();
+    let bed = Bed::live(design::venue(), &provider.settings()).await;
+    let (rows, mut faults) = (rows(), Vec::new());
+    let mut taken = 0;
+    for role in [Role::Guest, Role::Admin] {
+        let word = role.as_str();
+        let key = bed.client(word).key.unwrap();
+        let token = minted(&bed, &key, "").await;
+        let outside = provider.token(&format!("{word}s"), &json!({"exp": 4_000_000_000_u64}));
+        for (kind, lines) in [
+            ("key", bearer(&key)),
+            ("token", bearer(&token)),
+            ("token from outside", bearer(&outside)),
+        ] {
+            let name = format!("ticket of {word}'s {kind}");
+            for row in &rows {
+                for verb in VERBS {
+                    let ticket = ticket(&bed, &lines).await;
+                    let sign = if row.path.contains('?') { '&' } else { '?' };
+                    let path = format!("{}{sign}ticket={ticket}", row.path);
+                    let found = status(&bed, verb, &path, "").await;
+                    faults.extend(fault(&name, row, verb, Worth::Ticket, found));
+                    if row.who != "anybody" && refusal(row, verb, Worth::Ticket).is_none() {
+                        taken += 1;
+                        let again = status(&bed, verb, &path, "").await;
+                        faults.extend((again != 401).then(|| format!("{name}: twice at {path}")));
+                    }
+                }
+                // Beside a key it is a riddle.
+                let beside = format!("{}?ticket={}", row.path, ticket(&bed, &lines).await);
+                if refusal(row, "GET", Worth::Ticket).is_none() && row.who != "anybody" {
+                    let found = status(&bed, "GET", &beside, &lines).await;
+                    faults.extend((found != 401).then(|| format!("{name} and a key: {beside}")));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert_eq!(taken, 2 * 3 * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_shows_nothing_comes_as_far_as_the_configuration_says_and_no_further() {
+    let anybody = format!("{OPEN}[access]\nanonymous-tools = [\"ping\", \"qsys_get_overview\"]\n");
+    let bed = Bed::live(design::venue(), &anybody).await;
+    let (rows, mut faults) = (rows(), Vec::new());
+    let unknown = bearer(rackhand::guard::key::generate().unwrap().expose());
+    for row in &rows {
+        for verb in VERBS {
+            for (name, lines, worth) in [
+                ("anybody", "", Worth::Anybody),
+                ("a wrong key", unknown.as_str(), Worth::Nothing),
+            ] {
+                let found = status(&bed, verb, &row.path, lines).await;
+                faults.extend(fault(name, row, verb, worth, found));
+            }
+        }
+    }
+    for role in [Role::Guest, Role::Admin] {
+        let word = role.as_str();
+        let bed = Bed::live(
+            design::venue(),
+            &format!("{OPEN}[access]\nloopback-role = \"{word}\"\n"),
+        )
+        .await;
+        let (here, there) = (
+            IpAddr::from([127, 0, 0, 1]),
+            IpAddr::from([192, 168, 1, 77]),
+        );
+        let worth = Worth::Local(role.scopes());
+        for row in &rows {
+            for verb in VERBS {
+                for (name, peer, lines, worth) in [
+                    ("this machine", here, "", worth),
+                    ("the LAN", there, "", Worth::Nothing),
+                    (
+                        "a proxy here",
+                        here,
+                        "x-forwarded-for: 192.168.1.77\r\n",
+                        Worth::Nothing,
+                    ),
+                    (
+                        "a page here",
+                        here,
+                        "sec-fetch-mode: no-cors\r\n",
+                        Worth::Nothing,
+                    ),
+                    ("a wrong key here", here, unknown.as_str(), Worth::Nothing),
+                ] {
+                    let found = status_from(&bed, peer, verb, &row.path, lines).await;
+                    let name = format!("{name}, {word}");
+                    let fault = fault(&name, row, verb, worth, found);
+                    // Too many wrong keys from one address.
+                    faults.extend(fault.filter(|_| !(lines == unknown && found == 429)));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_route_lets_in_whom_the_documentation_says_and_nobody_else() {
     let provider = Provider::new();
@@ -315,19 +484,7 @@ async fn every_route_lets_in_whom_the_documentation_says_and_nobody_else() {
         for row in &rows {
             for verb in VERBS {
                 let found = status(&bed, verb, &row.path, &lines).await;
-                let is_there = row.verbs.contains(&verb);
-                let wanted = refusal(&row.who, worth);
-                let is_right = match wanted {
-                    Some(status) => found == status,
-                    None if !is_there => found == 405,
-                    None => !matches!(found, 401 | 403 | 405 | 429 | 500),
-                };
-                if !is_right {
-                    faults.push(format!(
-                        "{name}: {verb} {} answers {found}, not {wanted:?}",
-                        row.path
-                    ));
-                }
+                faults.extend(fault(&name, row, verb, worth, found));
                 asked += 1;
             }
         }

@@ -106,8 +106,25 @@ fn open_beside(key: &Secret, tools: &[&str], answers_ping: bool) -> Bed {
     Bed::guarded(guard.with_open(Open {
         loopback: None,
         tools: tools.iter().map(ToString::to_string).collect(),
+        scrapers: Vec::new(),
         answers_ping,
     }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_are_for_keys_and_for_the_networks_that_are_named() {
+    let guard = Guard::new(KeySource::memory(&[])).unwrap();
+    let mut bed = Bed::guarded(guard.with_open(Open {
+        scrapers: vec!["192.168.1.0/24".parse().unwrap()],
+        ..Open::default()
+    }));
+    let mut client = bed.client();
+    let page = client.request("GET", "/metrics", &[], "").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let mut bed = open_to(&[], true);
+    let mut client = bed.client();
+    let page = client.request("GET", "/metrics", &[], "").await;
+    assert_eq!(page.status, 401, "{page:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rackhand::http::Limits;
+use rackhand::limits::REQUESTS_PER_CALLER_MAX;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
@@ -309,6 +310,28 @@ async fn requests_together_stay_within_their_bound() {
         bed.client().modern("tools/list", json!({})).await.status,
         200
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_does_not_take_the_places_of_all_requests() {
+    let mut bed = Bed::new();
+    let mut slow = Vec::new();
+    for _ in 0..REQUESTS_PER_CALLER_MAX {
+        let mut client = bed.client();
+        client
+            .send("POST", "/mcp", &[("content-length", "100")], "{")
+            .await;
+        slow.push(client);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let refused = bed.client().modern("tools/list", json!({})).await;
+    assert_eq!(
+        (refused.code(), refused.header("retry-after")),
+        ((429, 429), "1")
+    );
+    let mut other = bed.client_as("viewer");
+    assert_eq!(other.modern("tools/list", json!({})).await.status, 200);
+    drop(slow);
 }
 
 #[tokio::test(start_paused = true)]

@@ -160,3 +160,49 @@ async fn where_the_record_comes_first_nothing_changes_without_it() {
         Value::Null
     );
 }
+
+#[tokio::test]
+async fn keys_that_came_and_went_while_the_service_was_stopped_are_on_record() {
+    let core = Core::start(&[]).await;
+    let place = Place::of(&core);
+    let key = place.key("FOH laptop", "admin").await;
+    place.key("stays", "viewer").await;
+    place.key("goes", "viewer").await;
+    let of_keys = async || -> Vec<Value> {
+        let lines = exported(&place).await.into_iter();
+        let lines = lines.filter(|line| line["kind"] == "key");
+        lines.map(|line| line["detail"].clone()).collect()
+    };
+    let served = place.serve(&key).await;
+    served.process.stopped().await;
+    let first = json!({"added": ["FOH laptop", "goes", "stays"], "changed": [], "gone": [], "while_stopped": true});
+    assert_eq!(of_keys().await, [first]);
+
+    // Nothing happened.
+    place.serve(&key).await.process.stopped().await;
+    assert_eq!(of_keys().await.len(), 1);
+
+    let (exit, said) = run(&["key", "revoke", "--data", &place.data(), "--name", "goes"]).await;
+    assert_eq!(exit, Some(0), "{said}");
+    place.key("comes", "operator").await;
+    // By hand, as nobody should.
+    let file = place.path().join("data/keys.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let (before, after) = text.split_once("\"stays\"").unwrap();
+    let stronger = after.replacen("viewer", "admin", 1);
+    std::fs::write(&file, format!("{before}\"stays\"{stronger}")).unwrap();
+    let mut served = place.serve(&key).await;
+    let second =
+        json!({"added": ["comes"], "changed": ["stays"], "gone": ["goes"], "while_stopped": true});
+    until("on record", async || match of_keys().await.get(1) {
+        Some(found) if *found == second => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let seen = std::fs::read_to_string(place.path().join("data/keys-seen.json")).unwrap();
+    assert!(!seen.contains(&key[4..]), "{seen}");
+    assert!(served.process.signal("KILL").await);
+    served.process.ended().await;
+    let (exit, said) = verified(&place).await;
+    assert_eq!(exit, Some(0), "{said}");
+}

@@ -98,6 +98,50 @@ async fn a_new_key_works_and_a_revoked_one_stops_without_a_restart() {
 }
 
 #[tokio::test]
+async fn at_a_hangup_the_keys_are_read_again_and_the_service_goes_on() {
+    let core = Core::start(&[]).await;
+    let place = Place::of(&core);
+    let key = place.key("FOH laptop", "operator").await;
+    let served = place.serve(&key).await;
+    served.reached("live").await;
+    let again = "the keys were read again";
+    let readings = || served.process.said().matches(again).count();
+    // Nothing changed, so that nothing but the signal has them read.
+    for wanted in 1..=3 {
+        assert!(served.process.signal("HUP").await);
+        until("read again", async || match readings() {
+            found if found >= wanted => Ok(()),
+            found => Err(found.to_string()),
+        })
+        .await;
+    }
+    served.must("qsys_get_overview", json!({})).await;
+    let file = place.path().join("data/keys.json");
+    std::fs::write(&file, "{").unwrap();
+    assert!(served.process.signal("HUP").await);
+    until("told", async || {
+        let said = served.process.said();
+        let is_told = said.contains("the keys known before stay in force");
+        is_told.then_some(()).ok_or(said)
+    })
+    .await;
+    // A file that somebody is writing keeps nobody out.
+    served.must("qsys_get_overview", json!({})).await;
+    std::fs::write(&file, r#"{"version":1,"keys":[]}"#).unwrap();
+    assert!(served.process.signal("HUP").await);
+    until("kept out", async || {
+        let status = served.call("qsys_get_overview", json!({})).await.unwrap().0;
+        matches!(status, 401 | 429)
+            .then_some(())
+            .ok_or(status.to_string())
+    })
+    .await;
+    let mut process = served.process;
+    assert!(process.signal("TERM").await);
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}
+
+#[tokio::test]
 async fn a_changed_certificate_stops_the_link_until_a_person_accepts_it() {
     let mut core = Core::start(&["--tls-listen", "127.0.0.1:0"]).await;
     let address = core.port("wss");

@@ -12,7 +12,7 @@ use super::{Guard, Refusal, Table};
 use crate::base::clock::UnixMillis;
 use crate::guard::keyfile::{self, Stamp};
 use crate::guard::token::{
-    self, Ends, Minted, Outside, Provider, Read, Subject, TokenFault, TokenTimes, Tokens, Wall,
+    self, Ends, Minted, Outside, Own, Provider, Read, Subject, TokenFault, TokenTimes, Tokens, Wall,
 };
 use crate::guard::{Caller, CredentialId, KeyId, Reach, Scope, Scopes, TokenId};
 
@@ -232,7 +232,7 @@ impl Guard {
             self.throttle.lock().failed(peer, Instant::now());
         }
         let refusal = Refusal::Token(fault);
-        tracing::warn!(%peer, reason = ?refusal, "a login failed");
+        self.log_failed(peer, &refusal);
         Err(refusal)
     }
 
@@ -249,42 +249,37 @@ impl Guard {
                 highest: self.time.now(),
             },
         )?;
-        let own = match read {
-            Read::Own(own) => own,
-            Read::Outside(outside) => return Ok(self.caller_outside(outside)),
+        let (said, ends) = match read {
+            Read::Own(Own { said, ends }) => (said, ends),
+            Read::Outside(outside) => return Ok(self.caller_outside(&outside)),
         };
         let holder = table
             .holders()
-            .filter(|holder| keyfile::is_same_or_rotated(&own.name, &holder.caller.name))
+            .filter(|holder| keyfile::is_same_or_rotated(&said.name, &holder.caller.name))
             .filter_map(|holder| Some((holder, holder.caller.credential.holder()?)))
-            .find(|(_, key)| own.is_of(*key));
+            .find(|(_, key)| said.is_of(*key));
         let (holder, key) = holder
             .filter(|(holder, _)| holder.is_in_force(self.time.now()))
             .ok_or(TokenFault::KeyEnded)?;
         if !holder.is_at_home(peer) {
             return Err(TokenFault::Elsewhere);
         }
-        let left = u32::try_from(own.left.as_secs()).unwrap_or(u32::MAX);
-        let credential = bearers.credential(key, own.ends, left, own.generation);
+        let left = u32::try_from(said.left.as_secs()).unwrap_or(u32::MAX);
+        let credential = bearers.credential(key, ends, left, said.generation());
         Ok(Caller {
-            role: own.role.min(holder.caller.role),
-            scopes: own.scopes.and(holder.caller.scopes),
+            role: said.role.min(holder.caller.role),
+            scopes: said.scopes.and(holder.caller.scopes),
             credential: CredentialId::Token(credential),
             ..holder.caller.clone()
         })
     }
 
-    fn caller_outside(&self, outside: Outside) -> Caller {
-        let Outside {
-            name,
-            who,
-            role,
-            ends,
-            generation,
-        } = outside;
-        let credential = self.bearers.credential(who, ends, 0, generation);
+    fn caller_outside(&self, outside: &Outside) -> Caller {
+        let Outside { said, ends } = outside;
+        let (who, role) = (said.who, said.role);
+        let credential = self.bearers.credential(who, *ends, 0, said.generation);
         Caller {
-            name: name.into(),
+            name: Arc::clone(&said.name),
             role,
             scopes: role.scopes(),
             reach: Reach::everything(),

@@ -4,6 +4,7 @@
 //! RS256, ES256 and EdDSA are the identity provider, with its public keys. No key is ever used for another algorithm than its own.
 
 mod backend;
+mod checked;
 mod ends;
 mod fetch;
 mod key_set;
@@ -18,8 +19,8 @@ pub use fetch::KeySetSource;
 use jsonwebtoken::Algorithm;
 pub(super) use outside::Outside;
 pub use outside::{OUTSIDE_PREFIX, Provider, ProviderRules};
-pub(super) use own::Subject;
 pub use own::{Minted, TokenTimes, Tokens};
+pub(super) use own::{Own, Subject};
 pub use secret::{SecretFile, SecretFileError};
 
 use base64::Engine as _;
@@ -170,7 +171,7 @@ pub(super) struct Wall {
 #[derive(Debug)]
 pub(super) enum Read {
     /// Of this server.
-    Own(own::Own),
+    Own(Own),
     /// Of the identity provider.
     Outside(Outside),
 }
@@ -183,6 +184,15 @@ pub(super) fn read(
     now: Instant,
     wall: Wall,
 ) -> Result<Read, TokenFault> {
+    if token.len() > TOKEN_MAX_BYTES {
+        return Err(TokenFault::Unreadable);
+    }
+    if let Some(said) = tokens.said(token) {
+        return tokens.judge(said, now, wall.highest).map(Read::Own);
+    }
+    if let Some(said) = provider.and_then(|provider| provider.said(token, now)) {
+        return Provider::judge(said, now, wall.now).map(Read::Outside);
+    }
     let head = head(token)?;
     let algorithm = match (head.alg.as_str(), provider) {
         ("HS256", _) => return tokens.read(token, now, wall.highest).map(Read::Own),
@@ -197,9 +207,6 @@ pub(super) fn read(
 }
 
 fn head(token: &str) -> Result<Head, TokenFault> {
-    if token.len() > TOKEN_MAX_BYTES {
-        return Err(TokenFault::Unreadable);
-    }
     let head = token.split('.').next().unwrap_or_default();
     if head.len() > TOKEN_HEAD_MAX_BYTES {
         return Err(TokenFault::Unreadable);

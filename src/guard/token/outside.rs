@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::checked::Checked;
 use super::fetch::KeySetSource;
 use super::key_set::KeySet;
 use super::own::fault_of;
@@ -51,13 +52,22 @@ pub struct ProviderRules {
     pub roles: Vec<(String, Role)>,
 }
 
-/// Somebody whom the provider vouches for.
+/// A token of the provider whose signature and time are right.
 #[derive(Debug)]
 pub(in crate::guard) struct Outside {
-    pub(in crate::guard) name: String,
+    pub(in crate::guard) said: Arc<Said>,
+    pub(in crate::guard) ends: Instant,
+}
+
+/// Somebody whom the provider vouches for, and when.
+#[derive(Debug)]
+pub(in crate::guard) struct Said {
+    pub(in crate::guard) name: Arc<str>,
     pub(in crate::guard) who: KeyId,
     pub(in crate::guard) role: Role,
-    pub(in crate::guard) ends: Instant,
+    /// From when until when, seconds since 1970.
+    times: Times,
+    /// How often a key had been withdrawn.
     pub(in crate::guard) generation: u32,
 }
 
@@ -67,6 +77,8 @@ struct Known {
     since: Instant,
     /// Counts the times that a key was withdrawn.
     generation: u32,
+    /// Counts the times that the keys were read.
+    readings: u32,
 }
 
 /// The identity provider of a site.
@@ -75,6 +87,7 @@ pub struct Provider {
     rules: ProviderRules,
     source: KeySetSource,
     known: RwLock<Option<Arc<Known>>>,
+    checked: Checked<Said>,
     /// Somebody came with a key that is not known.
     wanted: Notify,
 }
@@ -88,6 +101,7 @@ impl Provider {
             rules,
             source,
             known: RwLock::default(),
+            checked: Checked::default(),
             wanted: Notify::new(),
         }
     }
@@ -162,8 +176,8 @@ impl Provider {
             .map_err(|fault| fault.to_string())?;
         let keys = KeySet::parse(&text).map_err(|fault| fault.to_string())?;
         let mut known = self.known.write();
-        let (is_kept, generation) = known.as_ref().map_or((true, 0), |old| {
-            (keys.has_all_of(&old.keys), old.generation)
+        let (is_kept, generation, readings) = known.as_ref().map_or((true, 0, 0), |old| {
+            (keys.has_all_of(&old.keys), old.generation, old.readings)
         });
         if known.is_none() {
             tracing::info!(keys = keys.len(), issuer = %self.rules.issuer, "the keys of the identity provider are known");
@@ -172,6 +186,7 @@ impl Provider {
             keys,
             since: Instant::now(),
             generation: generation.wrapping_add(u32::from(!is_kept)),
+            readings: readings.wrapping_add(1),
         }));
         Ok(())
     }
@@ -185,9 +200,7 @@ impl Provider {
         now: Instant,
         wall: UnixMillis,
     ) -> Result<Outside, TokenFault> {
-        let age_max = Duration::from_secs(PROVIDER_KEYS_AGE_MAX_SECS);
-        let known = self.known.read().clone();
-        let Some(known) = known.filter(|known| now.duration_since(known.since) <= age_max) else {
+        let Some(known) = self.current(now) else {
             self.wanted.notify_one();
             return Err(TokenFault::NoProviderKeys);
         };
@@ -201,16 +214,24 @@ impl Provider {
         validation.required_spec_claims.clear();
         let data = jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation);
         let claims = data.map_err(|fault| fault_of(&fault))?.claims;
-        self.judge(&claims, now, wall, known.generation)
+        let said = Arc::new(self.understood(&claims, known.generation)?);
+        self.checked.keep(token, known.readings, &said);
+        Self::judge(said, now, wall)
     }
 
-    fn judge(
-        &self,
-        claims: &Map<String, Value>,
-        now: Instant,
-        wall: UnixMillis,
-        generation: u32,
-    ) -> Result<Outside, TokenFault> {
+    /// What a token says that was read before with the keys now known.
+    pub(super) fn said(&self, token: &str, now: Instant) -> Option<Arc<Said>> {
+        self.checked.find(token, self.current(now)?.readings)
+    }
+
+    /// The keys, if they are not too old.
+    fn current(&self, now: Instant) -> Option<Arc<Known>> {
+        let age_max = Duration::from_secs(PROVIDER_KEYS_AGE_MAX_SECS);
+        let known = self.known.read().clone();
+        known.filter(|known| now.duration_since(known.since) <= age_max)
+    }
+
+    fn understood(&self, claims: &Map<String, Value>, generation: u32) -> Result<Said, TokenFault> {
         let rules = &self.rules;
         if claims.get("iss").and_then(Value::as_str) != Some(&*rules.issuer) {
             return Err(TokenFault::Issuer);
@@ -223,7 +244,7 @@ impl Provider {
         if !is_for_us {
             return Err(TokenFault::Audience);
         }
-        let remaining = remaining(claims, wall)?;
+        let times = Times::of(claims)?;
         let subject = claims.get(&rules.name_claim).and_then(Value::as_str);
         let name = subject
             .filter(|name| {
@@ -232,13 +253,23 @@ impl Provider {
             })
             .ok_or(TokenFault::Name)?;
         let role = self.role(claims).ok_or(TokenFault::NoRole)?;
-        Ok(Outside {
-            name: format!("{OUTSIDE_PREFIX}{name}"),
+        Ok(Said {
+            name: format!("{OUTSIDE_PREFIX}{name}").into(),
             who: KeyId::of_person(&rules.issuer, name),
             role,
-            ends: now + remaining,
+            times,
             generation,
         })
+    }
+
+    /// Whether a token's time has come and is not over.
+    pub(super) fn judge(
+        said: Arc<Said>,
+        now: Instant,
+        wall: UnixMillis,
+    ) -> Result<Outside, TokenFault> {
+        let ends = now + said.times.remaining(wall)?;
+        Ok(Outside { said, ends })
     }
 
     /// The strongest role that any value of the claim gives.
@@ -265,32 +296,46 @@ impl Provider {
     }
 }
 
-/// How long a token lasts still, by the wall clock: nothing else tells time between two machines.
-fn remaining(claims: &Map<String, Value>, wall: UnixMillis) -> Result<Duration, TokenFault> {
-    if wall < CLOCK_IS_SET_FROM {
-        return Err(TokenFault::ClockUnset);
+/// From when until when a token is good, seconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    from: f64,
+    until: f64,
+}
+
+impl Times {
+    fn of(claims: &Map<String, Value>) -> Result<Self, TokenFault> {
+        let number = |name: &str| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => value.as_f64().map(Some).ok_or(TokenFault::Unreadable),
+        };
+        let from = |name| Ok(number(name)?.unwrap_or(f64::MIN));
+        Ok(Self {
+            from: f64::max(from("nbf")?, from("iat")?),
+            until: number("exp")?.ok_or(TokenFault::Unreadable)?,
+        })
     }
-    #[expect(
-        clippy::as_conversions,
-        clippy::cast_precision_loss,
-        reason = "milliseconds of today fit a double exactly"
-    )]
-    let wall = wall.0 as f64 / 1000.0;
-    let number = |name: &str| match claims.get(name) {
-        None => Ok(None),
-        Some(value) => value.as_f64().map(Some).ok_or(TokenFault::Unreadable),
-    };
-    let exp = number("exp")?.ok_or(TokenFault::Unreadable)?;
-    for name in ["nbf", "iat"] {
-        if number(name)?.is_some_and(|from| wall + LEEWAY_SECS < from) {
+
+    /// How long it lasts still, by the wall clock: nothing else tells time between two machines.
+    fn remaining(self, wall: UnixMillis) -> Result<Duration, TokenFault> {
+        if wall < CLOCK_IS_SET_FROM {
+            return Err(TokenFault::ClockUnset);
+        }
+        #[expect(
+            clippy::as_conversions,
+            clippy::cast_precision_loss,
+            reason = "milliseconds of today fit a double exactly"
+        )]
+        let wall = wall.0 as f64 / 1000.0;
+        if wall + LEEWAY_SECS < self.from {
             return Err(TokenFault::Early);
         }
+        let remaining = (self.until + LEEWAY_SECS - wall).min(WATCHED_MAX_SECS);
+        Duration::try_from_secs_f64(remaining)
+            .ok()
+            .filter(|remaining| !remaining.is_zero())
+            .ok_or(TokenFault::Expired)
     }
-    let remaining = (exp + LEEWAY_SECS - wall).min(WATCHED_MAX_SECS);
-    Duration::try_from_secs_f64(remaining)
-        .ok()
-        .filter(|remaining| !remaining.is_zero())
-        .ok_or(TokenFault::Expired)
 }
 
 impl KeyId {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
+use super::checked::Checked;
 use super::secret::{self, SecretFile, SecretFileError};
 use super::{TokenFault, backend};
 use crate::base::clock::UnixMillis;
@@ -74,18 +75,33 @@ pub(in crate::guard) struct Subject<'a> {
 /// A token whose signature and time are right. Whether its key is still in force is for the guard to see.
 #[derive(Debug)]
 pub(in crate::guard) struct Own {
+    pub(in crate::guard) said: Arc<Said>,
+    pub(in crate::guard) ends: Instant,
+}
+
+/// What a token of ours says.
+#[derive(Debug)]
+pub(in crate::guard) struct Said {
     pub(in crate::guard) name: String,
     pub(in crate::guard) role: Role,
     pub(in crate::guard) scopes: Scopes,
-    pub(in crate::guard) ends: Instant,
     /// What is left for refreshing when it ends.
     pub(in crate::guard) left: Duration,
-    pub(in crate::guard) generation: Generation,
+    /// From when until when, seconds since 1970, and how long.
+    begins: u64,
+    ends: u64,
+    life: Duration,
+    /// When it was made, counted from the beginning of this run, if this run made it.
+    made: Option<Duration>,
     fingerprint: [u8; 16],
     signing: Arc<Signing>,
 }
 
-impl Own {
+impl Said {
+    pub(in crate::guard) fn generation(&self) -> Generation {
+        self.signing.generation
+    }
+
     /// Whether this key made it.
     pub(in crate::guard) fn is_of(&self, key: KeyId) -> bool {
         self.signing
@@ -167,6 +183,7 @@ pub struct Tokens {
     /// Tells this run of the process from any other.
     run: String,
     started: Instant,
+    checked: Checked<Said>,
 }
 
 impl Tokens {
@@ -217,6 +234,7 @@ impl Tokens {
                 |random| random.expose().chars().take(16).collect(),
             ),
             started: Instant::now(),
+            checked: Checked::default(),
         }
     }
 
@@ -309,60 +327,74 @@ impl Tokens {
         wall: UnixMillis,
     ) -> Result<Own, TokenFault> {
         let signing = self.signing.read().clone().ok_or(TokenFault::Foreign)?;
+        let generation = signing.generation;
         let data = jsonwebtoken::decode::<Claims>(token, &signing.decoding, &self.validation);
         let claims = data.map_err(|fault| fault_of(&fault))?.claims;
-        if claims.iss != SELF || claims.aud != SELF {
-            return Err(TokenFault::Foreign);
-        }
-        let remaining = self.remaining(&claims, now, wall)?;
-        let fingerprint = URL_SAFE_NO_PAD
-            .decode(&claims.key)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
+        let said = self
+            .understood(claims, signing)
             .ok_or(TokenFault::Foreign)?;
-        Ok(Own {
+        let said = Arc::new(said);
+        self.checked.keep(token, generation, &said);
+        self.judge(said, now, wall)
+    }
+
+    /// What a token says that was read before under the secret now in use.
+    pub(in crate::guard) fn said(&self, token: &str) -> Option<Arc<Said>> {
+        self.checked.find(token, self.generation()?)
+    }
+
+    fn understood(&self, claims: Claims, signing: Arc<Signing>) -> Option<Said> {
+        let life = claims
+            .exp
+            .checked_sub(claims.iat)
+            .filter(|life| *life <= TOKEN_LIFE_MAX_SECS)?;
+        let fingerprint = URL_SAFE_NO_PAD.decode(&claims.key).ok()?;
+        (claims.iss == SELF && claims.aud == SELF).then_some(())?;
+        Some(Said {
             name: claims.sub,
             role: claims.role,
             scopes: Scopes::of(&claims.scopes),
-            ends: now + remaining,
             left: Duration::from_secs(claims.left),
-            generation: signing.generation,
-            fingerprint,
+            begins: claims.nbf,
+            ends: claims.exp,
+            life: Duration::from_secs(life),
+            made: (claims.run == self.run).then(|| Duration::from_millis(claims.at)),
+            fingerprint: fingerprint.try_into().ok()?,
             signing,
         })
     }
 
-    /// How long a token lasts still.
+    /// Whether a token's time has come and is not over.
     ///
     /// One of this run is judged by the monotonic clock alone, whatever the wall clock did since. One of a former run can only be
     /// judged by the wall clock; but it was made before this run began, so that it never lasts longer into it than its whole life.
-    fn remaining(
+    pub(super) fn judge(
         &self,
-        claims: &Claims,
+        said: Arc<Said>,
         now: Instant,
         wall: UnixMillis,
-    ) -> Result<Duration, TokenFault> {
-        let life = claims
-            .exp
-            .checked_sub(claims.iat)
-            .filter(|life| *life <= TOKEN_LIFE_MAX_SECS)
-            .map(Duration::from_secs)
-            .ok_or(TokenFault::Foreign)?;
+    ) -> Result<Own, TokenFault> {
         let up = now.saturating_duration_since(self.started);
-        let remaining = if claims.run == self.run {
-            let age = up.checked_sub(Duration::from_millis(claims.at));
-            life.checked_sub(age.ok_or(TokenFault::Early)?)
+        let remaining = if let Some(made) = said.made {
+            let age = up.checked_sub(made).ok_or(TokenFault::Early)?;
+            said.life.checked_sub(age)
         } else {
             let wall = Duration::from_millis(wall.0);
-            if wall < Duration::from_secs(claims.nbf) {
+            if wall < Duration::from_secs(said.begins) {
                 return Err(TokenFault::Early);
             }
-            let by_wall = Duration::from_secs(claims.exp).checked_sub(wall);
-            by_wall.zip(life.checked_sub(up)).map(|(a, b)| a.min(b))
+            let by_wall = Duration::from_secs(said.ends).checked_sub(wall);
+            by_wall
+                .zip(said.life.checked_sub(up))
+                .map(|(a, b)| a.min(b))
         };
-        remaining
+        let remaining = remaining
             .filter(|remaining| !remaining.is_zero())
-            .ok_or(TokenFault::Expired)
+            .ok_or(TokenFault::Expired)?;
+        Ok(Own {
+            said,
+            ends: now + remaining,
+        })
     }
 }
 

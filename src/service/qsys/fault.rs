@@ -125,7 +125,9 @@ pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
         Refusal::WrongForm { .. } | Refusal::RampOutOfRange { .. } | Refusal::Shortened => {
             FaultCode::BadArguments
         }
-        Refusal::OutOfRange { .. } | Refusal::NotAChoice { .. } => FaultCode::OutOfRange,
+        Refusal::OutOfRange { .. } | Refusal::Implausible { .. } | Refusal::NotAChoice { .. } => {
+            FaultCode::OutOfRange
+        }
         Refusal::AboveCeiling { .. }
         | Refusal::StepTooLarge { .. }
         | Refusal::StepsPastCeiling { .. }
@@ -143,6 +145,9 @@ pub(super) fn of_refusal(refusal: &Refusal, subject: &str) -> ToolFault {
         Refusal::WrongForm { hint, .. } => (*hint).to_owned(),
         Refusal::OutOfRange { low, high, .. } => {
             format!("Choose a value from {} to {}.", number(*low), number(*high))
+        }
+        Refusal::Implausible { .. } => {
+            "Read the control and give a value near the present one, in the unit that its text shows; or tell the user: a person can add a [[safety.ceiling]] for its name.".into()
         }
         Refusal::NotAChoice { choices } => {
             let choices: Vec<_> = choices.iter().map(|choice| clean(choice)).collect();

@@ -38,12 +38,12 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use futures_util::future::{self, BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
 use self::answer::{Head, shown_text};
-pub use self::sight::System;
 use self::sight::{Core, Systems};
+pub use self::sight::{Served, System};
 pub(crate) use self::text::clean;
 use self::watch::Watches;
 use super::definition::{Outcome, carry_out};
@@ -51,9 +51,10 @@ use super::{
     Completed, Completion, FaultCode, Generations, Prompt, PromptAnswer, PromptCall, Resource,
     ResourceContents, ResourceTemplate, Service, Step, Tool, ToolAnswer, ToolCall, ToolFault,
 };
+use crate::base::places::{Capacity, Places};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Reach};
-use crate::limits::{WAITS_MAX, WRITE_TURN_WAIT};
+use crate::limits::{WAITS_MAX, WAITS_PER_CALLER_MAX, WRITE_TURN_WAIT};
 use crate::safety::Policy;
 
 /// The tools for all configured Cores.
@@ -64,7 +65,7 @@ pub struct QsysService {
     older_names: Vec<Tool>,
     prompts: Vec<Prompt>,
     /// Calls that wait for a change.
-    waits: Semaphore,
+    waits: Arc<Places>,
     watches: Watches,
     lookups: resources::Lookups,
 }
@@ -129,7 +130,11 @@ impl QsysService {
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
             older_names: older::DEFINITIONS.iter().map(Definition::tool).collect(),
             prompts: prompts::all(),
-            waits: Semaphore::new(WAITS_MAX),
+            waits: Places::new(Capacity {
+                total: WAITS_MAX,
+                per_caller: WAITS_PER_CALLER_MAX,
+                bytes: usize::MAX,
+            }),
             watches: Watches::default(),
             lookups: resources::Lookups::default(),
         }

@@ -104,10 +104,10 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let window = check(&arguments)?;
         let core = &service.core(arguments.core.as_deref(), &call.caller)?;
         is_live(core)?;
-        let Ok(_place) = service.waits.try_acquire() else {
+        let Ok(_place) = service.waits.take(&call.caller.name, 0) else {
             return Err(ToolFault::new(
                 FaultCode::Busy,
-                "Too many calls are waiting or reading meters already.",
+                "Too many calls are waiting or reading meters already, of this key or of all.",
                 "Try again in some seconds.",
             ));
         };

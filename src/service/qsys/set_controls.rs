@@ -16,6 +16,7 @@ use super::schema::NumberOrSwitch;
 use super::text::{clean, path};
 use super::write::{self, Done, Fate, Planned};
 use super::{Core, Definition, Outcome, QsysService, fault, resolve};
+use crate::audit::tells_of_secret;
 use crate::guard::Scope;
 use crate::limits::{NAME_MAX_BYTES, REASON_MAX_BYTES, WRITE_MAX, WRITE_TEXT_MAX_CHARS};
 use crate::link::CommandError;
@@ -178,11 +179,20 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let plan: Vec<Planned> = wanted.into_iter().map(|wanted| wanted.planned).collect();
         for planned in &plan {
             tracing::info!(core = %core.name, caller = %call.caller.name, control = %planned.control.name,
-                write = ?planned.write, ramp_secs = planned.ramp_secs, reason, "a client writes");
+                write = %logged(planned), ramp_secs = planned.ramp_secs, reason, "a client writes");
         }
         let done = write::carry_out(core, &plan, &call.cancel).await;
         report(core.head(), &plan, done)
     })
+}
+
+/// What is written, for the log: not what is written to something that keeps a secret.
+fn logged(planned: &Planned) -> String {
+    if tells_of_secret(&planned.control.name.to_string()) {
+        "***".to_owned()
+    } else {
+        format!("{:?}", planned.write)
+    }
 }
 
 fn check(policy: &Policy, arguments: &Arguments) -> Result<String, ToolFault> {

@@ -8,12 +8,14 @@
 mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use compact_str::CompactString;
 use tokio::sync::{Mutex, broadcast, watch};
 
 use crate::guard::Reach;
 use crate::link::{CommandError, FastWatch, Link, LinkState, LinkStatus};
+use crate::model::control::Quality;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
 use crate::store::mirror::{Mirror, SearchHit, SearchKind};
 use crate::store::view::{
@@ -32,6 +34,31 @@ pub struct System {
     pub mirror: Arc<Mirror>,
     /// Held from the reading that a write is judged by until the write is answered.
     writing: Arc<Mutex<()>>,
+    served: Arc<Served>,
+}
+
+/// Values that callers have read since the process started.
+#[derive(Debug, Default)]
+pub struct Served {
+    confirmed: AtomicU64,
+    unconfirmed: AtomicU64,
+}
+
+impl Served {
+    fn count(&self, quality: Option<Quality>) {
+        let counter = match quality {
+            Some(Quality::Live) => &self.confirmed,
+            _ => &self.unconfirmed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those confirmed by a live link, and those that were not: stale, or never seen.
+    #[must_use]
+    pub fn counted(&self) -> (u64, u64) {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (of(&self.confirmed), of(&self.unconfirmed))
+    }
 }
 
 impl System {
@@ -43,7 +70,14 @@ impl System {
             link,
             mirror,
             writing: Arc::default(),
+            served: Arc::default(),
         }
+    }
+
+    /// What was read of it.
+    #[must_use]
+    pub const fn served(&self) -> &Arc<Served> {
+        &self.served
     }
 
     fn seen_within(&self, reach: &Reach) -> Core {
@@ -55,6 +89,7 @@ impl System {
             },
             mirror: Sight {
                 mirror: Arc::clone(&self.mirror),
+                served: Arc::clone(&self.served),
                 reach: reach.clone(),
             },
             writing: Arc::clone(&self.writing),
@@ -133,6 +168,7 @@ impl Core {
 #[derive(Debug, Clone)]
 pub(super) struct Sight {
     mirror: Arc<Mirror>,
+    served: Arc<Served>,
     reach: Reach,
 }
 
@@ -150,10 +186,14 @@ impl Sight {
     }
 
     pub(super) fn reading(&self, id: ControlId) -> Option<Reading> {
-        if self.reach.is_everything() {
-            return self.mirror.reading(id);
-        }
-        self.control(id).map(|view| view.reading)
+        let reading = if self.reach.is_everything() {
+            self.mirror.reading(id)
+        } else {
+            self.control(id).map(|view| view.reading)
+        };
+        self.served
+            .count(reading.as_ref().map(|reading| reading.quality));
+        reading
     }
 
     pub(super) fn component(&self, name: &str) -> Option<ComponentView> {

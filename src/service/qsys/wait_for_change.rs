@@ -184,10 +184,10 @@ fn call(service: &QsysService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let arguments: Arguments = answer::arguments(call.arguments)?;
         check(&arguments)?;
         let core = &service.core(arguments.core.as_deref(), &call.caller)?;
-        let Ok(_place) = service.waits.try_acquire() else {
+        let Ok(_place) = service.waits.take(&call.caller.name, 0) else {
             return Err(ToolFault::new(
                 FaultCode::Busy,
-                "Too many calls are waiting for changes already.",
+                "Too many calls are waiting for changes already, of this key or of all.",
                 "Read with qsys_get_controls now and then instead, or try again later.",
             ));
         };

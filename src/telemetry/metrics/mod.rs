@@ -160,6 +160,50 @@ pub struct Fact {
     pub value: f64,
 }
 
+impl Fact {
+    /// One number with these labels.
+    #[must_use]
+    pub fn new(name: &'static Name, labels: &[(&'static str, &str)], value: impl Number) -> Self {
+        let labels = labels.iter();
+        Self {
+            name,
+            labels: labels
+                .map(|(name, value)| (*name, (*value).to_owned()))
+                .collect(),
+            value: value.number(),
+        }
+    }
+}
+
+/// What a sample can be made of. Counts beyond 2^53 lose their last digits, which nobody reads.
+pub trait Number {
+    /// As a sample.
+    fn number(self) -> f64;
+}
+
+impl Number for f64 {
+    fn number(self) -> f64 {
+        self
+    }
+}
+
+impl Number for u64 {
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "the digits that are lost are read by nobody"
+    )]
+    fn number(self) -> f64 {
+        self as f64
+    }
+}
+
+impl Number for usize {
+    fn number(self) -> f64 {
+        u64::try_from(self).unwrap_or(u64::MAX).number()
+    }
+}
+
 #[derive(Debug)]
 struct Told(Vec<Fact>);
 

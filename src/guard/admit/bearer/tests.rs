@@ -303,6 +303,30 @@ fn another_secret_ends_all_tokens_at_once() {
     assert!(desk.admit(desk.minted().token.expose()).is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_checked_before_is_judged_anew_each_time() {
+    let desk = Desk::new();
+    let is_checked = |token: &Secret| desk.guard.bearers.tokens.said(token.expose()).is_some();
+    let late = desk.minted().token;
+    assert!(!is_checked(&late));
+    assert!(desk.admit(late.expose()).is_ok() && is_checked(&late));
+    tokio::time::sleep(Duration::from_secs(3_601)).await;
+    assert!(is_checked(&late));
+    assert_eq!(fault(desk.admit(late.expose())), TokenFault::Expired);
+    let orphan = desk.minted().token;
+    assert!(desk.admit(orphan.expose()).is_ok() && is_checked(&orphan));
+    desk.keys.revoke("desk").unwrap();
+    desk.guard.reload_if_changed().unwrap();
+    assert!(is_checked(&orphan));
+    assert_eq!(fault(desk.admit(orphan.expose())), TokenFault::KeyEnded);
+    desk.secret_file().rotate().unwrap();
+    desk.guard.reload_secret_if_changed();
+    assert!(!is_checked(&orphan));
+    assert_eq!(fault(desk.admit(orphan.expose())), TokenFault::Foreign);
+    // What is no good is looked at each time, and counts each time.
+    assert!(!is_checked(&orphan));
+}
+
 #[test]
 fn the_loss_of_the_secret_costs_a_running_box_nothing() {
     let desk = Desk::new();

@@ -331,13 +331,16 @@ async fn outside_tokens_need_no_key_on_the_box_and_a_clock_that_is_set() {
     let guard = guard.with_provider(Arc::clone(&provider));
     assert!(admit(&guard, &issuer.token(&json!({}))).is_ok());
     let claims = claims(&json!({}));
-    let early = provider.judge(
-        claims.as_object().unwrap(),
-        Instant::now(),
-        UnixMillis(1_000),
-        0,
-    );
-    assert_eq!(early.unwrap_err(), TokenFault::ClockUnset);
+    let said = provider.understood(claims.as_object().unwrap(), 0).unwrap();
+    let said = Arc::new(said);
+    let in_an_hour = UnixMillis::now().0 + 3_600_000;
+    for (wall, wanted) in [
+        (1_000, TokenFault::ClockUnset),
+        (in_an_hour, TokenFault::Expired),
+    ] {
+        let judged = Provider::judge(Arc::clone(&said), Instant::now(), UnixMillis(wall));
+        assert_eq!(judged.unwrap_err(), wanted);
+    }
 }
 
 #[tokio::test]
@@ -350,7 +353,9 @@ async fn a_withdrawn_key_ends_what_came_in_by_the_provider() {
     provider.refresh().await.unwrap();
     let guard = Guard::new(KeySource::memory(&[])).unwrap();
     let guard = guard.with_provider(Arc::clone(&provider));
-    let caller = admit(&guard, &issuer.token(&json!({}))).unwrap();
+    let token = issuer.token(&json!({}));
+    let caller = admit(&guard, &token).unwrap();
+    assert!(provider.said(&token, Instant::now()).is_some());
     let more = json!({"keys": [issuer.ec_key(), issuer.ed_key(), {"kty": "OKP", "crv": "Ed25519", "kid": "x", "x": URL_SAFE_NO_PAD.encode([1; 32])}]});
     std::fs::write(&path, more.to_string()).unwrap();
     provider.refresh().await.unwrap();
@@ -359,10 +364,7 @@ async fn a_withdrawn_key_ends_what_came_in_by_the_provider() {
     std::fs::write(&path, fewer.to_string()).unwrap();
     provider.refresh().await.unwrap();
     assert!(!guard.is_in_force(&caller));
-    assert_eq!(
-        fault(admit(&guard, &issuer.token(&json!({})))),
-        TokenFault::UnknownKey
-    );
+    assert_eq!(fault(admit(&guard, &token)), TokenFault::UnknownKey);
     // A set that cannot be used leaves the keys as they are.
     std::fs::write(&path, "{}").unwrap();
     assert!(provider.refresh().await.is_err());

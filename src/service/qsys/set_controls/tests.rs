@@ -423,3 +423,25 @@ async fn a_write_behind_one_that_hangs_is_refused_unsent_and_a_cancelled_one_doe
     drop(turn);
     set(&bed, json!([gain(-20.0)])).await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_to_a_secret_does_not_stand_in_the_log() {
+    let bed = bed();
+    let number = |name: &str| {
+        json!({ "Name": name, "Type": "Integer", "Value": 1, "String": "1", "Position": 0.0,
+            "ValueMin": 0, "ValueMax": 9999 })
+    };
+    let controls = vec![number("Admin.PIN"), number("delay")];
+    bed.push("code9", &[("Door", "custom_controls", controls)]);
+    let caller = crate::guard::Caller::local("me", crate::guard::Role::Admin);
+    let core = bed.service.core(None, &caller).unwrap();
+    let shown = |control: &str| {
+        logged(&Planned {
+            control: resolve::control_view(&core, Some("Door"), control).unwrap(),
+            write: Write::Value(4711.0),
+            ramp_secs: 0.0,
+        })
+    };
+    assert_eq!(shown("Admin.PIN"), "***");
+    assert_eq!(shown("delay"), "Value(4711.0)");
+}
