@@ -35,7 +35,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (safety, store) = (section("safety"), section("store"));
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
-    let (rate, health, metrics) = (section("rate"), section("health"), section("metrics"));
+    let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
     let provider = section("identity-provider");
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
