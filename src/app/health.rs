@@ -21,7 +21,7 @@ use crate::ops::health::{
 };
 use crate::ops::host::disk::{Disks, Fill, Probe};
 use crate::ops::host::{Host, Root, SLOW, keep};
-use crate::ops::pulse::Pulse;
+use crate::ops::pulse::{Lag, Pulse};
 use crate::ops::watchdog::Vitals;
 use crate::safety::Policy;
 use crate::service::qsys::{System, clean};
@@ -117,6 +117,11 @@ impl Health {
             stop: parts.stop,
             cores: cores.collect(),
         })
+    }
+
+    /// The machine at the last look, and how late the runtime is.
+    pub(super) fn looked(&self) -> (Host, Lag) {
+        (self.host.borrow().clone(), self.pulse.lag())
     }
 
     /// Starts what samples, and what looks once in a while and whenever something changes.

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -279,19 +280,14 @@ impl Running {
             systems: cores.clone(),
             store: store_status.clone(),
             audit: audit.clone(),
+            health: Arc::clone(&health),
+            spent: Mutex::default(),
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
-        let mut guard = guard.with_tokens(keys::tokens(config));
-        // Not as Cores are reached: a provider is no Core, also where those are simulated.
-        let network: Arc<dyn Dial> = Arc::new(NetDial);
-        if let Some(provider) = keys::provider(config, &network) {
-            guard = guard.with_provider(Arc::clone(&provider));
-            parts.http.spawn(provider.keep(parts.stop_http.clone()));
-        }
-        let guard = Arc::new(keys::limited(guard, &config.rate));
+        let guard = whole(guard, config, &mut parts);
         let seen = KeysSeen::open(&config.store.path);
         seen.compare(&guard, &audit);
         let keeping = seen.keep(Arc::clone(&guard), parts.stop_store.clone());
@@ -312,23 +308,9 @@ impl Running {
         guard.set_witness(Arc::new(audit::Ears(audit)));
         parts
             .http
-            .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
-        parts
-            .http
             .spawn(Arc::clone(&server).keep(parts.stop_http.clone()));
-        let limits = Limits {
-            connections: config.listen.connections_max,
-            drain: parts::drain(config.listen.stop_within),
-            ..Limits::default()
-        };
-        let origins = OriginRules::new(
-            config.listen.names.iter().cloned().chain(own_names()),
-            config.listen.allowed_origins.clone(),
-        );
         let source: Arc<dyn Source> = Arc::<Health>::clone(&health);
-        let front = Front::new(Arc::clone(&server), guard, source, origins, limits)
-            .with_request_log(config.log.requests)
-            .with_facts(numbers);
+        let front = surface(config, Arc::clone(&server), guard, source).with_facts(numbers);
         Ok(Self {
             server,
             front: Arc::new(front),
@@ -440,6 +422,41 @@ impl Running {
             .supervise(&self.ending, &self.store_status, within)
             .await
     }
+}
+
+/// The guard with what the configuration adds to its keys: tokens, the site's identity provider, how often who may ask.
+fn whole(guard: Guard, config: &Config, parts: &mut Parts) -> Arc<Guard> {
+    let mut guard = guard.with_tokens(keys::tokens(config));
+    // Not as Cores are reached: a provider is no Core, also where those are simulated.
+    let network: Arc<dyn Dial> = Arc::new(NetDial);
+    if let Some(provider) = keys::provider(config, &network) {
+        guard = guard.with_provider(Arc::clone(&provider));
+        parts.http.spawn(provider.keep(parts.stop_http.clone()));
+    }
+    let guard = Arc::new(keys::limited(guard, &config.rate));
+    parts
+        .http
+        .spawn(Arc::clone(&guard).watch(parts.stop_http.clone()));
+    guard
+}
+
+/// The HTTP surface as the configuration has it.
+fn surface(
+    config: &Config,
+    server: Arc<Server>,
+    guard: Arc<Guard>,
+    health: Arc<dyn Source>,
+) -> Front {
+    let limits = Limits {
+        connections: config.listen.connections_max,
+        drain: parts::drain(config.listen.stop_within),
+        ..Limits::default()
+    };
+    let origins = OriginRules::new(
+        config.listen.names.iter().cloned().chain(own_names()),
+        config.listen.allowed_origins.clone(),
+    );
+    Front::new(server, guard, health, origins, limits).with_request_log(config.log.requests)
 }
 
 /// The URL of the MCP endpoint, as a client on this machine reaches it: a socket bound to every address is at the loopback one too.

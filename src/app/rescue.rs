@@ -11,14 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::systemd::Inherited;
-use super::{bind, certificate, endpoint, keys, own_names, server_info, stop_on_signals};
+use super::{bind, certificate, endpoint, keys, server_info, stop_on_signals, surface};
 use crate::base::clock::UnixMillis;
 use crate::base::file;
 use crate::base::shutdown::Stop;
 use crate::base::text::for_log;
 use crate::config::Config;
 use crate::guard::Guard;
-use crate::http::{Front, Limits, OriginRules};
 use crate::limits::{LAST_FAILURE_AGE_MAX, LAST_FAILURE_MAX_BYTES, RESCUE_TIME};
 use crate::mcp::Server;
 use crate::ops::health::{Level, Report, Source, Standing};
@@ -98,17 +97,11 @@ pub async fn run(config: Config, reason: String, mut inherited: Inherited) -> an
         &config.rate,
     ));
     let server = Arc::new(Server::new(&[], server_info())?);
-    let origins = OriginRules::new(
-        config.listen.names.iter().cloned().chain(own_names()),
-        Vec::new(),
-    );
-    let source = Arc::new(Broken::new(reason));
-    let front = Arc::new(Front::new(
+    let front = Arc::new(surface(
+        &config,
         server,
         guard,
-        source,
-        origins,
-        Limits::default(),
+        Arc::new(Broken::new(reason)),
     ));
     let (stop, mut tasks) = (Stop::new(), JoinSet::new());
     let plain = bind(config.listen.address, &mut inherited).await?;

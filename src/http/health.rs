@@ -15,7 +15,12 @@ use crate::telemetry::logging;
 
 /// Answers a probe; with everything behind it only for a caller who may read. What a caller does not reach is not named.
 pub(super) fn answer(source: &dyn Source, route: Route, caller: Option<&Caller>) -> Response<Body> {
-    let (report, now) = (source.report(), Instant::now());
+    let now = Instant::now();
+    let report = match route {
+        // Alive is who answers at all: that is not to wait for anything.
+        Route::Live => source.last(),
+        _ => source.report(),
+    };
     let (is_good, status) = match (route, report.not_ready) {
         (Route::Live, _) => (true, "alive"),
         (Route::Ready, None) => (true, "ready"),
