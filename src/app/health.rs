@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::audit::Audit;
 use crate::base::clock::UnixMillis;
 use crate::base::flight::Flight;
+use crate::base::life::Life;
 use crate::base::shutdown::Stop;
 use crate::config::{Config, HealthConfig};
 use crate::link::Link;
@@ -119,6 +120,11 @@ impl Health {
         })
     }
 
+    /// Hears of every report that differs.
+    pub(super) fn reports(&self) -> watch::Receiver<Arc<Report>> {
+        self.published.subscribe()
+    }
+
     /// The machine at the last look, and how late the runtime is.
     pub(super) fn looked(&self) -> (Host, Lag) {
         (self.host.borrow().clone(), self.pulse.lag())
@@ -129,8 +135,9 @@ impl Health {
         self: &Arc<Self>,
         config: &Config,
         tasks: &mut JoinSet<&'static str>,
-        stop: &Stop,
+        life: Life,
     ) {
+        let stop = &life.stop;
         let every = self.config.every;
         let (root, clock_file) = (
             Root::new(&self.config.root),
@@ -153,7 +160,7 @@ impl Health {
             stop.clone(),
             move || probe.ask(),
         ));
-        tasks.spawn(Arc::clone(self).watch(stop.clone()));
+        tasks.spawn(Arc::clone(self).watch(life));
     }
 
     /// The certificate that clients see, of the first port with TLS.
@@ -175,7 +182,8 @@ impl Health {
         }
     }
 
-    async fn watch(self: Arc<Self>, stop: Stop) -> &'static str {
+    async fn watch(self: Arc<Self>, life: Life) -> &'static str {
+        let Life { stop, beat } = life;
         let mut links: Vec<_> = self
             .cores
             .iter()
@@ -191,6 +199,7 @@ impl Health {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return "health",
+                never = beat.answer() => match never {},
                 () = self.stop.cancelled(), if !is_told => {}
                 (changed, ..) = async { select_all(links).await } => if changed.is_err() {
                     sleep(Duration::from_secs(1)).await;

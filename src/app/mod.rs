@@ -275,7 +275,8 @@ impl Running {
             stop: stop.clone(),
         };
         let health = Health::new(config, watched);
-        health.spawn(config, &mut parts.http, &parts.stop_http);
+        let life = parts.beats.life("health", &parts.stop_http);
+        health.spawn(config, &mut parts.http, life);
         let numbers = Arc::new(Numbers {
             systems: cores.clone(),
             store: store_status.clone(),
@@ -402,6 +403,10 @@ impl Running {
         let beats = std::mem::take(&mut self.parts.beats);
         let pause = systemd::watchdog_pause();
         let health = Arc::clone(&self.health);
+        self.parts.http.spawn(systemd::tell_status(
+            health.reports(),
+            self.parts.stop_http.clone(),
+        ));
         self.parts.http.spawn(watchdog::keep(
             beats,
             move || health.vitals(),

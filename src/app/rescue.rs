@@ -85,11 +85,19 @@ fn last_words(path: &Path) -> Option<String> {
 /// # Errors
 ///
 /// The addresses cannot be had.
-pub async fn run(config: Config, reason: String, mut inherited: Inherited) -> anyhow::Result<()> {
-    tracing::error!(
-        "{reason} Its place is kept by a page that says so, for {} minutes.",
-        RESCUE_TIME.as_secs() / 60
-    );
+pub async fn run(config: Config, reason: String, inherited: Inherited) -> anyhow::Result<()> {
+    let stop = Stop::new();
+    stop_on_signals(serve(config, reason, inherited, stop.clone()), stop).await
+}
+
+async fn serve(
+    config: Config,
+    reason: String,
+    mut inherited: Inherited,
+    stop: Stop,
+) -> anyhow::Result<()> {
+    let minutes = RESCUE_TIME.as_secs() / 60;
+    tracing::error!("{reason} A page keeps its place and says so, for {minutes} minutes.");
     let data = &config.store.path;
     let (guard, _told_on_the_page) = Guard::over(keys::key_file(data));
     let guard = Arc::new(keys::limited(
@@ -97,38 +105,29 @@ pub async fn run(config: Config, reason: String, mut inherited: Inherited) -> an
         &config.rate,
     ));
     let server = Arc::new(Server::new(&[], server_info())?);
-    let front = Arc::new(surface(
-        &config,
-        server,
-        guard,
-        Arc::new(Broken::new(reason)),
-    ));
-    let (stop, mut tasks) = (Stop::new(), JoinSet::new());
+    let broken = Arc::new(Broken::new(reason));
+    let front = Arc::new(surface(&config, server, guard, broken));
+    let mut tasks = JoinSet::new();
     let plain = bind(config.listen.address, &mut inherited).await?;
-    tracing::info!(
-        "Serving the page on {}",
-        endpoint("http", plain.local_addr()?)
-    );
+    let address = plain.local_addr()?;
     tasks.spawn(Arc::clone(&front).serve(plain, stop.clone()));
+    tracing::info!("Serving the page on {}", endpoint("http", address));
     match secure(&config, &mut inherited).await {
         Ok(Some((listener, certificates))) => {
+            let address = listener.local_addr()?;
+            tasks.spawn(front.serve_secure(listener, certificates, stop.clone()));
             tracing::info!(
                 "Serving the page with TLS on {}",
-                endpoint("https", listener.local_addr()?)
+                endpoint("https", address)
             );
-            tasks.spawn(front.serve_secure(listener, certificates, stop.clone()));
         }
         Ok(None) => {}
         Err(fault) => tracing::warn!("there is no page with TLS: {fault:#}"),
     }
-    let ended = stop.clone();
-    let serving = async move {
-        let _over = timeout(RESCUE_TIME, ended.cancelled()).await;
-        ended.cancel();
-        while tasks.join_next().await.is_some() {}
-        Ok(())
-    };
-    stop_on_signals(serving, stop).await
+    let _over = timeout(RESCUE_TIME, stop.cancelled()).await;
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    Ok(())
 }
 
 async fn secure(

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 
+use crate::base::shutdown::Stop;
 use crate::limits::{INHERITED_MAX, WATCHDOG_PAUSE};
+use crate::ops::health::Report;
 
 /// What the service manager waits longer than the service means to take before it kills it.
 const STOP_SLACK: Duration = Duration::from_secs(5);
@@ -59,6 +63,26 @@ impl Inherited {
 /// All is ready: the sockets listen and the store is open.
 pub(super) fn ready() {
     say(&[NotifyState::Ready]);
+}
+
+/// Keeps one line in words for `systemctl status`, until `stop`.
+pub(super) async fn tell_status(
+    mut reports: watch::Receiver<Arc<Report>>,
+    stop: Stop,
+) -> &'static str {
+    loop {
+        let report = Arc::clone(&reports.borrow_and_update());
+        let readiness = report.not_ready.unwrap_or("Ready.");
+        let line = format!("{}: {readiness} {}", report.level, report.summary(true));
+        say(&[NotifyState::Status(&line)]);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return "status line",
+            changed = reports.changed() => if changed.is_err() {
+                stop.cancelled().await;
+            },
+        }
+    }
 }
 
 /// Stopping began, and will be over within this time.

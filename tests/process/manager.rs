@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::bed::{Box, Core, PATIENCE, PROGRAM, Place, Process, tool_request};
+use crate::bed::{Box, Core, PATIENCE, PROGRAM, Place, Process, exchange, run, tool_request};
 
 /// What stands in for the service manager's socket.
 struct Manager(UnixDatagram);
@@ -34,6 +34,15 @@ impl Manager {
         let heard = timeout(PATIENCE, self.0.recv(&mut message));
         let count = heard.await.unwrap().unwrap();
         String::from_utf8(message[..count].to_vec()).unwrap()
+    }
+
+    async fn hears_that(&self, begin: &str) -> String {
+        loop {
+            let message = self.hears().await;
+            if message.starts_with(begin) {
+                return message;
+            }
+        }
     }
 
     async fn hears_at_last(&self, wanted: &str) -> String {
@@ -59,6 +68,11 @@ async fn the_service_manager_hears_that_all_is_ready_that_it_turns_and_that_it_s
         .env("WATCHDOG_USEC", "300000");
     let service = Box::of(Process::spawn(command), &key).await;
     manager.hears_at_last("READY=1").await;
+    let status = manager.hears_that("STATUS=").await;
+    assert!(
+        status.contains("HEALTHY") || status.contains("DEGRADED"),
+        "{status}"
+    );
     for _ in 0..5 {
         manager.hears_at_last("WATCHDOG=1").await;
     }
@@ -230,4 +244,116 @@ async fn a_rolling_restart_under_load_loses_no_request_that_was_taken() {
         "what was taken was answered"
     );
     assert!(Path::new(&place.data()).exists());
+}
+
+/// A service with a request under way that never comes to its end.
+async fn with_half_a_request(place: &Place) -> (Box, TcpStream) {
+    let key = place.key("box", "admin").await;
+    let service = place.serve(&key).await;
+    let mut half = TcpStream::connect(&service.address).await.unwrap();
+    let request = tool_request(&key, "system_ping", &json!({}));
+    let (head, _) = request.split_at(request.len() - 10);
+    half.write_all(head.as_bytes()).await.unwrap();
+    // The answer to a later one shows that the half one is being read.
+    service.must("system_ping", json!({})).await;
+    (service, half)
+}
+
+#[tokio::test]
+async fn an_admin_restarts_the_service_and_is_answered_before_it_goes() {
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    let key = place.key("box", "admin").await;
+    let service = place.serve(&key).await;
+    let told = service
+        .must(
+            "system_drain",
+            json!({"reason": "new \u{1b}[2Jcertificate"}),
+        )
+        .await;
+    assert_eq!(told["stopping"], true);
+    let mut process = service.process;
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+    let said = process.said();
+    assert!(
+        said.contains("new \\u{1b}[2Jcertificate") && said.contains("Stopped:"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn who_is_in_a_hurry_does_not_wait_for_what_is_under_way() {
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    let (service, half) = with_half_a_request(&place).await;
+    let forced = json!({"reason": "now", "force": true});
+    service.must("system_drain", forced).await;
+    let mut process = service.process;
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+    assert!(process.said().contains("are cut"), "{}", process.said());
+    drop(half);
+}
+
+#[tokio::test]
+async fn a_page_says_why_the_service_does_not_stay_up() {
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    let key = place.key("FOH", "engineer").await;
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    place.configure(&format!("{text}[safety]\nwrites = \"perhaps\"\n"));
+    let (code, _) = run(&["run", "--config", &place.config()]).await;
+    assert_eq!(code, Some(78));
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["rescue", "--config", &place.config()])
+        .env("MONITOR_SERVICE_RESULT", "exit-code")
+        .env("MONITOR_EXIT_STATUS", "78");
+    let mut process = Process::spawn(command);
+    let url = process.says("Serving the page on http://").await;
+    let address = url.strip_suffix("/mcp").unwrap().to_owned();
+    let ask = async |path: &str, key: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n"
+        );
+        exchange(&address, &request).await.unwrap()
+    };
+    assert_eq!(ask("/livez", "").await.0, 200);
+    assert_eq!(ask("/readyz", "").await.0, 503);
+    let (status, body) = ask("/healthz", "").await;
+    assert_eq!(status, 503);
+    assert!(
+        body.contains("UNHEALTHY") && !body.contains("safety"),
+        "{body}"
+    );
+    let (status, page) = ask("/", &key).await;
+    assert_eq!(status, 200, "{page}");
+    assert!(
+        page.contains("safety.writes") && page.contains("78"),
+        "{page}"
+    );
+    assert_eq!(ask("/", "").await.0, 401);
+    assert!(process.signal("TERM").await);
+    assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}
+
+#[tokio::test]
+async fn the_last_words_of_a_service_stand_on_the_page_in_its_place() {
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    let key = place.key("FOH", "viewer").await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    place.configure(&text.replacen("127.0.0.1:0", &address, 1));
+    let (code, said) = run(&["run", "--config", &place.config()]).await;
+    assert_eq!(code, Some(1), "{said}");
+    place.configure(&text);
+    let mut process = Process::start(&["rescue", "--config", &place.config()]);
+    let url = process.says("Serving the page on http://").await;
+    let request = format!(
+        "GET /health?detail HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n"
+    );
+    let (_, body) = exchange(url.strip_suffix("/mcp").unwrap(), &request)
+        .await
+        .unwrap();
+    assert!(
+        body.contains("last words") && body.contains(&address),
+        "{body}"
+    );
 }
