@@ -306,8 +306,9 @@ pub const HTTP2_PING_SECS: u64 = 20;
 /// Requests that are being answered at the same moment. One more is answered 503 with `Retry-After`.
 pub const REQUESTS_MAX: usize = 256;
 
-/// Of these, requests of one caller. One more is answered 429 with `Retry-After`.
-pub const REQUESTS_PER_CALLER_MAX: usize = REQUESTS_MAX / 2;
+/// Of these, requests of one caller: more than the calls that [`ATTENDED_PER_CALLER_MAX`] allows. One more is answered 429 with
+/// `Retry-After`.
+pub const REQUESTS_PER_CALLER_MAX: usize = 160;
 
 /// Bytes of the head of a request. A longer head is answered 431 by the HTTP layer and the connection ends.
 pub const HEAD_MAX_BYTES: usize = 16 << 10;

@@ -41,8 +41,8 @@ pub(super) fn answer(source: &dyn Source, route: Route, caller: Option<&Caller>)
     reply::json(code, Bytes::from(body.to_string()))
 }
 
-/// The status page: one plain page without scripts, made of what is in memory, so that it is there when nothing else is. The log may name
-/// anything, so that it is for those who may look into everything.
+/// The status page: one plain page without scripts, made of what is in memory, so that it is there when nothing else is. The log names
+/// what others do and from where, as the record does, so that it is for those who see all of that.
 pub(super) fn page(source: &dyn Source, caller: &Caller) -> Response<Body> {
     let report = source.report();
     let sees_names = caller.reach.is_everything();
@@ -64,7 +64,7 @@ pub(super) fn page(source: &dyn Source, caller: &Caller) -> Response<Body> {
             change.shown_reason(sees_names)
         );
     }
-    if sees_names && caller.scopes.has(Scope::Diagnose) {
+    if sees_names && caller.scopes.has(Scope::Admin) {
         log = logging::tail();
     }
     let detail = if sees_names {

@@ -344,7 +344,7 @@ impl Front {
                         refuse(route, headers, fault.status(), &fault.to_string())
                     }
                     Err(exceeded) => {
-                        visit.refused(self, None, "TOO_OFTEN");
+                        visit.asks_too_often(self, None);
                         rate::refuse(route, endpoint::version(headers), &exceeded)
                     }
                 };

@@ -65,6 +65,9 @@ pub(super) fn wrong_kind(route: Route, caller: &Caller) -> Option<&'static str> 
             "This needs an API key, not a token. A token is changed for a new one at /auth/refresh.",
         ),
         (Access::TokenAlone, _) => Some("This needs a token. An API key makes one at /auth/token."),
+        (Access::KeyOrScraper(_), _) if !caller.reach.is_everything() => Some(
+            "These numbers count everything, and this key is bound to certain components. A key without such a bound is told.",
+        ),
         _ => None,
     }
 }

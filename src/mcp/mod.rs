@@ -36,6 +36,7 @@ mod stream;
 mod tasks;
 mod tools;
 mod trail;
+mod welcome;
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -84,8 +85,8 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::Traces;
 use crate::guard::Caller;
 use crate::limits::{
-    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, DISCOVER_CACHE_MS, LIST_PAGE,
-    STREAMS_MAX, STREAMS_PER_CALLER_MAX, WRITES_PER_CALLER_MAX, WRITES_RUNNING_MAX,
+    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, LIST_PAGE, STREAMS_MAX,
+    STREAMS_PER_CALLER_MAX, WRITES_PER_CALLER_MAX, WRITES_RUNNING_MAX,
 };
 use crate::service::{Abilities, Registry, RegistryError, Service};
 use crate::telemetry::metrics::Metrics;
@@ -464,52 +465,6 @@ impl Server {
             session: Some(session),
             ..Reply::json(welcome)
         })
-    }
-
-    /// Finds the revision that an `initialize` leads to, and notes what the client can do.
-    fn agree(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
-        let began = Instant::now();
-        let agreed = self.agreed(message, caller);
-        self.count(Method::Initialize, &agreed, began);
-        agreed
-    }
-
-    fn agreed(&self, message: &Message<'_>, caller: &Caller) -> Result<Peer, Fault> {
-        let asked = message
-            .params
-            .protocol_version
-            .and_then(schema::text)
-            .ok_or_else(|| Fault::params("`protocolVersion` must be a date."))?;
-        let revision = Revision::negotiate(&asked);
-        let client: String = message
-            .params
-            .client_info
-            .map(|info| info.get().chars().take(200).collect())
-            .unwrap_or_default();
-        tracing::debug!(caller = %caller.name, revision = revision.as_str(), ?client, "an MCP session was opened");
-        let seen = self.registry.generations();
-        Ok(Peer::new(revision, message.params.capabilities, seen))
-    }
-
-    /// The answer to `initialize`.
-    fn welcome(&self, id: &str, revision: Revision) -> Vec<u8> {
-        let mut answer = Answer::open(id, revision, 512);
-        answer.field("protocolVersion", &revision.as_str());
-        answer.field("capabilities", &self.offers.capabilities(revision));
-        answer.field("serverInfo", &self.info);
-        answer.field("instructions", &self.instructions);
-        answer.close(revision, &self.meta)
-    }
-
-    fn discover(&self, request: &Request<'_>) -> Vec<u8> {
-        let mut answer = Answer::open(request.id, request.revision, 512);
-        let spoken = Revision::SPOKEN.map(Revision::as_str);
-        answer.field("supportedVersions", &spoken);
-        answer.field("capabilities", &self.offers.capabilities(request.revision));
-        answer.field("instructions", &self.instructions);
-        answer.field("ttlMs", &DISCOVER_CACHE_MS);
-        answer.raw("cacheScope", "\"private\"");
-        answer.close(request.revision, &self.meta)
     }
 
     fn nothing(&self, request: &Request<'_>) -> Vec<u8> {

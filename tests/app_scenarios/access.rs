@@ -75,3 +75,17 @@ async fn the_health_of_the_box_names_and_counts_nothing_beyond_the_reach_of_a_ke
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_numbers_of_the_box_are_not_told_to_a_key_that_is_bound_to_components() {
+    let bed = Bed::live(design::venue(), OPEN).await;
+    for path in ["/metrics", "/metrics.json"] {
+        assert_eq!(bed.client("guest").get(path).await.status, 200, "{path}");
+        let refused = bed.client("bounded").get(path).await;
+        assert_eq!(refused.status, 403, "{path}");
+        assert!(
+            refused.body.contains("bound to certain components"),
+            "{refused:?}"
+        );
+    }
+}

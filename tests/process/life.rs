@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::interval;
 
-use crate::bed::{Box, Core, PROGRAM, Place, Process, run, tool_request, until};
+use crate::bed::{Box, Core, PROGRAM, Place, Process, exchange, run, tool_request, until};
 
 #[tokio::test]
 async fn the_demo_shows_everything_serves_and_goes_without_a_trace_on_ctrl_c() {
@@ -337,4 +337,36 @@ async fn over_tcp_with_a_pin_the_box_does_its_work_and_with_a_wrong_one_says_so(
     let mut process = served.process;
     assert!(process.signal("TERM").await);
     assert_eq!(process.ended().await, Some(0), "{}", process.said());
+}
+
+#[tokio::test]
+async fn the_log_of_what_others_do_is_shown_to_an_admin_alone() {
+    let core = Core::start(&[]).await;
+    let place = Place::of(&core);
+    let (admin, engineer) = (
+        place.key("chief", "admin").await,
+        place.key("desk", "engineer").await,
+    );
+    let served = place.serve(&admin).await;
+    served.reached("live").await;
+    let set = json!({ "reason": "a test", "changes": [{ "component": "Hall A Gain", "control": "gain", "value": -12 }] });
+    served.must("qsys_set_controls", set).await;
+    let page = async |key: &str| {
+        let request =
+            format!("GET / HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {key}\r\n\r\n");
+        let (status, body) = exchange(&served.address, &request).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        body
+    };
+    let shown = page(&admin).await;
+    assert!(
+        shown.contains("a client writes") && shown.contains("caller=chief"),
+        "{shown}"
+    );
+    let hidden = page(&engineer).await;
+    assert!(
+        !hidden.contains("caller=chief") && !hidden.contains("a client writes"),
+        "{hidden}"
+    );
+    served.process.stopped().await;
 }
