@@ -1,12 +1,11 @@
 //! The hash that ties each line to the one before, and the form of a line on disk: JSON whose last field is `chain`.
 
-use std::fmt::Write as _;
 use std::io::{self, BufRead};
 
 use sha2::{Digest, Sha256};
 
 use super::entry::Entry;
-use crate::base::text::plain_json;
+use crate::base::text::{self, plain_json};
 use crate::limits::AUDIT_LINE_MAX_BYTES;
 
 /// SHA-256 over the hash of the line before and this line's text up to its own hash.
@@ -25,7 +24,7 @@ pub(super) fn write(entry: &Entry, before: &Hash) -> serde_json::Result<(String,
     text.pop();
     let hash = next(before, text.as_bytes());
     text.push_str(",\"chain\":\"");
-    push_hex(&mut text, &hash);
+    text.extend(text::hex(&hash));
     text.push_str("\"}\n");
     Ok((text, hash))
 }
@@ -40,15 +39,7 @@ pub(super) fn next(before: &Hash, body: &[u8]) -> Hash {
 
 /// A hash as text.
 pub(super) fn hex(hash: &Hash) -> String {
-    let mut text = String::with_capacity(64);
-    push_hex(&mut text, hash);
-    text
-}
-
-fn push_hex(text: &mut String, hash: &Hash) {
-    for byte in hash {
-        let _ = write!(text, "{byte:02x}");
-    }
+    text::hex(hash).collect()
 }
 
 /// Reads a hash.

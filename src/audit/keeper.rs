@@ -1,5 +1,5 @@
-//! The task that keeps the trail on disk: it hands lines to a blocking thread at once, syncs them together, and lets nothing wait for a
-//! disk that is full or hangs.
+//! The task that keeps the trail on disk: it hands lines to a blocking thread a few milliseconds after they were noted, or at once where
+//! somebody waits for that, syncs them together, and lets nothing wait for a disk that is full or hangs.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +23,10 @@ const LAST_ROUND_LIMIT: Duration = Duration::from_secs(2);
 
 /// Rest after a round that failed: doubled each time, between these bounds.
 const RETRY_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+
+/// How long lines are gathered before they are handed to the disk together, unless somebody waits for them. A thread that is woken for
+/// each line takes the processor from the very write that the line is about.
+const GATHER: Duration = Duration::from_millis(5);
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -78,13 +82,20 @@ impl Keeper {
         let mut minute = interval_at(Instant::now() + MINUTE, MINUTE);
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let audit = self.audit.clone();
+        // When what was noted is handed to the disk.
+        let mut hand_over_at = None;
         loop {
             let is_well = self.retry_at.is_none();
-            let due = [self.sync_at, self.retry_at].into_iter().flatten().min();
+            let due = [self.sync_at, self.retry_at, hand_over_at];
+            let due = due.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = audit.0.wake.notified(), if is_well => {}
+                () = audit.0.hurry.notified(), if is_well => {}
+                () = audit.0.wake.notified(), if is_well && hand_over_at.is_none() => {
+                    hand_over_at = Some(Instant::now() + GATHER);
+                    continue;
+                }
                 () = until(due) => {}
                 _ = minute.tick() => {
                     audit.look_at_clock();
@@ -94,6 +105,7 @@ impl Keeper {
                     }
                 }
             }
+            hand_over_at = None;
             let is_sync = self.sync_at.is_some_and(|at| at <= Instant::now());
             self.round(is_sync, ROUND_LIMIT).await;
         }

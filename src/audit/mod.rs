@@ -2,7 +2,7 @@
 //!
 //! Actions (writes, logins, changes of keys and configuration) get a line each, in memory and on disk; reads and refusals a place in
 //! memory, and one summed line per caller and minute on disk. Whoever notes something never waits for the disk: lines go into a queue, and
-//! the [`Keeper`], a task, has a blocking thread write them at once and sync them every two seconds. Lines on disk form a hash chain over
+//! the [`Keeper`], a task, has a blocking thread write them within milliseconds and sync them every two seconds. Lines on disk form a hash chain over
 //! all segments. Nothing here knows who may come in or what a tool is.
 
 mod chain;
@@ -93,6 +93,8 @@ struct Shared {
     state: Mutex<State>,
     /// Something waits for the disk.
     wake: Notify,
+    /// Somebody waits for the disk.
+    hurry: Notify,
     /// How far the disk has come.
     progress: watch::Sender<Progress>,
     status: Mutex<AuditStatus>,
@@ -217,6 +219,7 @@ impl Audit {
         Self(Arc::new(Shared {
             state: Mutex::new(state),
             wake: Notify::new(),
+            hurry: Notify::new(),
             progress: watch::Sender::default(),
             status: Mutex::default(),
             traces: Traces::default(),

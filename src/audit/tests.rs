@@ -152,6 +152,27 @@ async fn a_write_is_on_disk_before_and_after_and_one_entry_in_memory() {
     );
 }
 
+/// A thread woken for each line took the processor from the write itself: 448 µs at the 99th percentile of the write path, not 150.
+#[tokio::test(start_paused = true)]
+async fn lines_that_are_noted_in_a_row_go_to_disk_together_and_soon() {
+    let store = tempfile::tempdir().unwrap();
+    let bed = Bed::start(store.path());
+    bed.settle().await;
+    let before = kinds(store.path());
+    let writing = bed.begin("desk", 3);
+    sleep(Duration::from_millis(1)).await;
+    writing.end("OK");
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(kinds(store.path()), before);
+    sleep(Duration::from_millis(8)).await;
+    assert_eq!(kinds(store.path())[before.len()..], ["intent", "write"]);
+    // The end of the process waits for what is gathered.
+    bed.write("desk", 4);
+    bed.stop().await;
+    let after = &kinds(store.path())[before.len() + 2..];
+    assert_eq!(after, ["intent", "write", "stop"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn files_are_private() {
     let store = tempfile::tempdir().unwrap();

@@ -51,6 +51,7 @@ impl Writing {
     /// The disk takes nothing, or not within two seconds.
     pub async fn on_disk(&self) -> Result<(), NotOnDisk> {
         let mut progress = self.audit.0.progress.subscribe();
+        self.audit.0.hurry.notify_one();
         let written = progress.wait_for(|now| now.through > self.order || now.is_faulty);
         match timeout(ON_DISK_WAIT, written).await {
             Ok(Ok(now)) if now.through > self.order => Ok(()),

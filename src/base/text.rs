@@ -9,6 +9,12 @@ const CHOSEN_KEY_MIN: usize = 16;
 /// Letters after `rh_` from which on a word counts as a key, or as a piece of one.
 const KEY_PIECE_MIN: usize = 8;
 
+/// Bytes as lower-case hexadecimal digits, two each.
+pub fn hex(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let halves = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.filter_map(|half| char::from_digit(half.into(), 16))
+}
+
 /// Characters that Unicode calls default-ignorable, and those that turn the direction of writing.
 #[must_use]
 pub const fn is_hidden(character: char) -> bool {

@@ -198,16 +198,17 @@ impl Guard {
 
     fn admit_key(&self, table: &Table, key: &str, peer: IpAddr) -> Result<Caller, Refusal> {
         let found = table.find(key);
-        let is_own = key::form(key) == Form::Own;
+        // Asked last where it can be: it takes a hash of its own.
+        let is_own = || key::form(key) == Form::Own;
         // Whether or not the key is right: an address that rests learns nothing about keys that could be guessed.
         if let Some(retry_after) = self.rest(peer)
-            && !is_own
+            && !is_own()
         {
             return Err(Refusal::Throttled { retry_after });
         }
         let refusal = match found {
             Some(holder) if !holder.is_at_home(peer) => {
-                if is_own {
+                if is_own() {
                     tracing::warn!(%peer, key = %holder.caller.name, "a key was used from outside its networks");
                     return Err(Refusal::Elsewhere);
                 }

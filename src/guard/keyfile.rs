@@ -435,17 +435,13 @@ mod hex {
     use serde::{Deserialize, Deserializer, Serializer};
 
     use super::KeyHash;
+    use crate::base::text::hex;
 
     pub(super) fn serialize<S: Serializer>(
         hash: &KeyHash,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        use std::fmt::Write;
-        let mut text = String::with_capacity(64);
-        for byte in hash {
-            write!(text, "{byte:02x}").map_err(serde::ser::Error::custom)?;
-        }
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&hex(hash).collect::<String>())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

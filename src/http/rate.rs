@@ -1,11 +1,11 @@
 //! What clients are told of how often they may ask: `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers, version
 //! 10), and with a refusal also the three fields of earlier drafts that most clients read.
 
-use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use hyper::Response;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use itoa::Buffer;
 
 use super::body::Body;
 use super::reply::{self, Refused};
@@ -35,23 +35,26 @@ pub(super) fn refuse(route: Route, version: Option<&str>, exceeded: &Exceeded) -
 /// What goes with a refusal: nothing is left, and something will be after the time to wait.
 pub(super) fn tell_refused(headers: &mut HeaderMap, exceeded: &Exceeded) {
     let name = name(exceeded.whose);
-    let wait = exceeded.retry_after_secs();
+    let mut wait = Buffer::new();
+    let wait = wait.format(exceeded.retry_after_secs());
     set_policy(headers, name, exceeded.rate);
-    set(headers, RATE_LIMIT, format_args!("\"{name}\";r=0;t={wait}"));
-    set(headers, LIMIT, format_args!("{}", exceeded.rate.burst));
-    set(headers, REMAINING, format_args!("0"));
-    set(headers, RESET, format_args!("{wait}"));
+    set(headers, RATE_LIMIT, &["\"", name, "\";r=0;t=", wait]);
+    set(headers, LIMIT, &[Buffer::new().format(exceeded.rate.burst)]);
+    set(headers, REMAINING, &["0"]);
+    set(headers, RESET, &[wait]);
 }
 
 /// What goes with an answer.
 pub(super) fn tell(headers: &mut HeaderMap, allowance: &Allowance) {
     let name = name(allowance.whose);
     set_policy(headers, name, allowance.rate);
-    let (left, full_in) = (allowance.left, secs(allowance.full_in));
+    let (mut left, mut full_in) = (Buffer::new(), Buffer::new());
+    let left = left.format(allowance.left);
+    let full_in = full_in.format(secs(allowance.full_in));
     set(
         headers,
         RATE_LIMIT,
-        format_args!("\"{name}\";r={left};t={full_in}"),
+        &["\"", name, "\";r=", left, ";t=", full_in],
     );
 }
 
@@ -67,11 +70,13 @@ const fn name(whose: Whose) -> &'static str {
 
 /// A full bucket, and the time in which an empty one becomes full.
 fn set_policy(headers: &mut HeaderMap, name: &str, rate: Rate) {
-    let (burst, window) = (rate.burst, secs(rate.refill()));
+    let (mut burst, mut window) = (Buffer::new(), Buffer::new());
+    let burst = burst.format(rate.burst);
+    let window = window.format(secs(rate.refill()));
     set(
         headers,
         RATE_LIMIT_POLICY,
-        format_args!("\"{name}\";q={burst};w={window}"),
+        &["\"", name, "\";q=", burst, ";w=", window],
     );
 }
 
@@ -80,21 +85,8 @@ fn secs(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-fn set(headers: &mut HeaderMap, name: HeaderName, text: fmt::Arguments<'_>) {
-    let mut value = Text::default();
-    if value.write_fmt(text).is_ok()
-        && let Ok(value) = HeaderValue::from_str(value.0.as_str())
-    {
+fn set(headers: &mut HeaderMap, name: HeaderName, parts: &[&str]) {
+    if let Ok(value) = HeaderValue::try_from(parts.concat()) {
         headers.insert(name, value);
-    }
-}
-
-/// A field's text on the stack.
-#[derive(Default)]
-struct Text(heapless::String<64>);
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.push_str(text).map_err(|_| fmt::Error)
     }
 }

@@ -49,6 +49,8 @@ fn plain(status: u16, content_type: HeaderValue, body: Bytes) -> Response<Body> 
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
+    // These, those of the rate, and the ids of the request: once grown, and not twice.
+    headers.reserve(8);
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, NO_STORE);
     headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFF);

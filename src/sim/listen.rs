@@ -1,6 +1,5 @@
 //! Real sockets for a simulated Core: `ws`, `wss` with a self-signed certificate, TCP with NUL, and the control port, all at once.
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::world::End;
 use super::{Options, SimCore, console, design};
 use crate::base::shutdown::Stop;
+use crate::base::text;
 
 /// Clients on one port. One more is closed at once.
 const CLIENTS_MAX: usize = 512;
@@ -103,12 +103,7 @@ impl Identity {
     /// SHA-256 of the certificate, lower-case hexadecimal.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        Sha256::digest(&self.certificate)
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+        text::hex(&Sha256::digest(&self.certificate)).collect()
     }
 }
 

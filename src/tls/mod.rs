@@ -10,7 +10,6 @@ mod names;
 mod pem;
 mod site;
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ pub use names::is_host_name;
 use self::authority::{Authority, CLOCK_IS_SET_FROM};
 use crate::base::clock::UnixMillis;
 use crate::base::shutdown::Stop;
+use crate::base::text::hex;
 use crate::limits::TLS_SESSIONS_MAX;
 
 /// How often files, names and addresses are looked at.
@@ -38,12 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// SHA-256 of a certificate, lower-case hex.
 #[must_use]
 pub fn fingerprint(certificate: &CertificateDer<'_>) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(certificate) {
-        // Writing to a string cannot fail.
-        let _written = write!(text, "{byte:02x}");
-    }
-    text
+    hex(&Sha256::digest(certificate)).collect()
 }
 
 /// Where the certificate comes from.
