@@ -1,9 +1,15 @@
 //! What the parts of the box tell at a scrape: links, mirrors, store, audit trail.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
+use super::health::{Health, Seen};
+
 use crate::audit::Audit;
+use crate::limits::MEMORY_BUDGET_BYTES;
 use crate::link::{BreakerState, LinkState, LinkStatus};
+use crate::ops::health::Level;
 use crate::service::qsys::System;
 use crate::store::StoreStatus;
 use crate::store::view::MirrorStatus;
@@ -16,6 +22,7 @@ pub(super) struct Numbers {
     pub(super) systems: Vec<System>,
     pub(super) store: watch::Receiver<StoreStatus>,
     pub(super) audit: Audit,
+    pub(super) health: Arc<Health>,
 }
 
 impl Facts for Numbers {
@@ -28,11 +35,49 @@ impl Facts for Numbers {
         self.of_links(&mut facts);
         self.of_mirrors(&mut facts);
         self.of_disk(&mut facts);
+        self.of_box(&mut facts);
         facts
     }
 }
 
 impl Numbers {
+    fn of_box(&self, facts: &mut Vec<Fact>) {
+        let Seen {
+            report,
+            host,
+            lag,
+            own_load,
+        } = self.health.seen();
+        for check in &report.standings {
+            let level = match check.level {
+                Level::Healthy => 0.0,
+                Level::Degraded => 1.0,
+                Level::Unhealthy => 2.0,
+            };
+            let labels = [("check", check.name)];
+            facts.push(Fact::new(&names::HEALTH, &labels, level));
+            facts.push(Fact::new(&names::HEALTH_CHANGES, &labels, check.changes));
+        }
+        let uptime = report.began.elapsed().as_secs_f64();
+        facts.push(Fact::new(&names::UPTIME, &[], uptime));
+        for (kind, bytes) in [
+            ("rss", host.rss),
+            ("available", host.available),
+            ("budget", u64::try_from(MEMORY_BUDGET_BYTES).ok()),
+        ] {
+            let labels = [("type", kind)];
+            facts.extend(bytes.map(|bytes| Fact::new(&names::MEMORY, &labels, bytes)));
+        }
+        let load = own_load.map(|load| load.number() / 100.0);
+        facts.extend(load.map(|load| Fact::new(&names::CPU, &[], load)));
+        let open = host.descriptors.map(|(open, _)| open);
+        facts.extend(open.map(|open| Fact::new(&names::DESCRIPTORS, &[], open)));
+        for (quantile, late) in [("0.5", lag.p50), ("0.99", lag.p99), ("1", lag.max)] {
+            let labels = [("quantile", quantile)];
+            facts.push(Fact::new(&names::LOOP_LAG, &labels, late.as_secs_f64()));
+        }
+    }
+
     fn of_links(&self, facts: &mut Vec<Fact>) {
         let links: Vec<(&str, LinkStatus)> = self
             .systems

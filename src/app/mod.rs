@@ -278,6 +278,7 @@ impl Running {
             systems: cores.clone(),
             store: store_status.clone(),
             audit: audit.clone(),
+            health: Arc::clone(&health),
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
