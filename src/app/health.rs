@@ -69,8 +69,20 @@ struct Memory {
     /// Ticks at the last sample, and the load of the last three.
     ticks: Option<(u64, u64)>,
     loads: heapless::Deque<u64, 3>,
+    /// Processor time of the process and uptime at the last sample, ms; and what came of the last two, hundredths of a percent of one core.
+    worked: Option<(u64, u64)>,
+    own_load: Option<u64>,
     /// The sample that was taken in last.
     sampled: Option<UnixMillis>,
+}
+
+/// The box itself at one moment.
+pub(super) struct Seen {
+    pub(super) report: Arc<Report>,
+    pub(super) host: Host,
+    pub(super) lag: Lag,
+    /// Hundredths of a percent of one core.
+    pub(super) own_load: Option<u64>,
 }
 
 /// What health looks at.
@@ -113,6 +125,8 @@ impl Health {
                 jump: None,
                 ticks: None,
                 loads: heapless::Deque::new(),
+                worked: None,
+                own_load: None,
                 sampled: None,
             }),
             stop: parts.stop,
@@ -123,11 +137,6 @@ impl Health {
     /// Hears of every report that differs.
     pub(super) fn reports(&self) -> watch::Receiver<Arc<Report>> {
         self.published.subscribe()
-    }
-
-    /// The machine at the last look, and how late the runtime is.
-    pub(super) fn looked(&self) -> (Host, Lag) {
-        (self.host.borrow().clone(), self.pulse.lag())
     }
 
     /// Starts what samples, and what looks once in a while and whenever something changes.
@@ -179,6 +188,16 @@ impl Health {
         Vitals {
             worker_stuck: self.pulse.stuck_for(),
             disk_busy: self.disk_silent(Instant::now()).unwrap_or_default(),
+        }
+    }
+
+    /// What monitoring is told of the box itself.
+    pub(super) fn seen(&self) -> Seen {
+        Seen {
+            report: self.look(),
+            host: self.host.borrow().clone(),
+            lag: self.pulse.lag(),
+            own_load: self.memory.lock().own_load,
         }
     }
 
@@ -317,6 +336,14 @@ impl Memory {
             let is_set = host.is_clock_set.unwrap_or(true);
             self.jump = self.clock.look(wall, uptime, is_set, config.clock_jump);
         }
+        let worked = host.worked.zip(host.uptime);
+        let before = std::mem::replace(&mut self.worked, worked);
+        self.own_load = worked
+            .zip(before)
+            .map(|((work, now), (work_before, then))| {
+                let work = work.saturating_sub(work_before).saturating_mul(10_000);
+                work / now.saturating_sub(then).max(1)
+            });
         let before = std::mem::replace(&mut self.ticks, host.ticks);
         if let (Some((busy, all)), Some((busy_before, all_before))) = (host.ticks, before) {
             if self.loads.is_full() {

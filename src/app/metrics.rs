@@ -1,18 +1,15 @@
 //! What the parts of the box tell at a scrape: links, mirrors, store, audit trail.
 
-use std::fs;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
-use super::health::Health;
+use super::health::{Health, Seen};
 
 use crate::audit::Audit;
 use crate::limits::MEMORY_BUDGET_BYTES;
 use crate::link::{BreakerState, LinkState, LinkStatus};
-use crate::ops::health::{Level, Source as _};
+use crate::ops::health::Level;
 use crate::service::qsys::System;
 use crate::store::StoreStatus;
 use crate::store::view::MirrorStatus;
@@ -26,8 +23,6 @@ pub(super) struct Numbers {
     pub(super) store: watch::Receiver<StoreStatus>,
     pub(super) audit: Audit,
     pub(super) health: Arc<Health>,
-    /// Processor time of the process at the look before, in ticks, and when that was.
-    pub(super) spent: Mutex<Option<(u64, Instant)>>,
 }
 
 impl Facts for Numbers {
@@ -40,13 +35,49 @@ impl Facts for Numbers {
         self.of_links(&mut facts);
         self.of_mirrors(&mut facts);
         self.of_disk(&mut facts);
-        self.of_health(&mut facts);
-        self.of_process(&mut facts);
+        self.of_box(&mut facts);
         facts
     }
 }
 
 impl Numbers {
+    fn of_box(&self, facts: &mut Vec<Fact>) {
+        let Seen {
+            report,
+            host,
+            lag,
+            own_load,
+        } = self.health.seen();
+        for check in &report.standings {
+            let level = match check.level {
+                Level::Healthy => 0.0,
+                Level::Degraded => 1.0,
+                Level::Unhealthy => 2.0,
+            };
+            let labels = [("check", check.name)];
+            facts.push(Fact::new(&names::HEALTH, &labels, level));
+            facts.push(Fact::new(&names::HEALTH_CHANGES, &labels, check.changes));
+        }
+        let uptime = report.began.elapsed().as_secs_f64();
+        facts.push(Fact::new(&names::UPTIME, &[], uptime));
+        for (kind, bytes) in [
+            ("rss", host.rss),
+            ("available", host.available),
+            ("budget", u64::try_from(MEMORY_BUDGET_BYTES).ok()),
+        ] {
+            let labels = [("type", kind)];
+            facts.extend(bytes.map(|bytes| Fact::new(&names::MEMORY, &labels, bytes)));
+        }
+        let load = own_load.map(|load| load.number() / 100.0);
+        facts.extend(load.map(|load| Fact::new(&names::CPU, &[], load)));
+        let open = host.descriptors.map(|(open, _)| open);
+        facts.extend(open.map(|open| Fact::new(&names::DESCRIPTORS, &[], open)));
+        for (quantile, late) in [("0.5", lag.p50), ("0.99", lag.p99), ("1", lag.max)] {
+            let labels = [("quantile", quantile)];
+            facts.push(Fact::new(&names::LOOP_LAG, &labels, late.as_secs_f64()));
+        }
+    }
+
     fn of_links(&self, facts: &mut Vec<Fact>) {
         let links: Vec<(&str, LinkStatus)> = self
             .systems
@@ -128,80 +159,5 @@ impl Numbers {
         facts.push(Fact::new(&names::AUDIT_WAITING, &[], audit.waiting));
         facts.push(Fact::new(&names::AUDIT_LOST, &[], audit.lost));
         facts.push(Fact::new(&names::AUDIT_BYTES, &[], audit.bytes));
-    }
-
-    fn of_health(&self, facts: &mut Vec<Fact>) {
-        let report = self.health.last();
-        for one in &report.standings {
-            let level = match one.level {
-                Level::Healthy => 0.0,
-                Level::Degraded => 1.0,
-                Level::Unhealthy => 2.0,
-            };
-            facts.push(Fact::new(&names::HEALTH, &[("check", one.name)], level));
-        }
-        for one in &report.standings {
-            let labels = [("check", one.name)];
-            facts.push(Fact::new(&names::HEALTH_CHANGES, &labels, one.changes));
-        }
-        let uptime = report.began.elapsed().as_secs_f64();
-        facts.push(Fact::new(&names::UPTIME, &[], uptime));
-    }
-
-    fn of_process(&self, facts: &mut Vec<Fact>) {
-        let (host, lag) = self.health.looked();
-        let budget = u64::try_from(MEMORY_BUDGET_BYTES).ok();
-        for (kind, bytes) in [
-            ("rss", host.rss),
-            ("available", host.available),
-            ("budget", budget),
-        ] {
-            let labels = [("type", kind)];
-            facts.extend(bytes.map(|bytes| Fact::new(&names::MEMORY, &labels, bytes)));
-        }
-        if let Some((open, _)) = host.descriptors {
-            facts.push(Fact::new(&names::DESCRIPTORS, &[], open));
-        }
-        for (quantile, late) in [("0.5", lag.p50), ("0.99", lag.p99), ("1", lag.max)] {
-            let labels = [("quantile", quantile)];
-            facts.push(Fact::new(&names::LOOP_LAG, &labels, late.as_secs_f64()));
-        }
-        facts.extend(
-            self.cpu_percent()
-                .map(|percent| Fact::new(&names::CPU, &[], percent)),
-        );
-    }
-
-    /// Processor time since the look before, percent of one core; nothing at the first look.
-    fn cpu_percent(&self) -> Option<f64> {
-        let (spent, now) = (
-            spent_ticks(&fs::read_to_string("/proc/self/stat").ok()?)?,
-            Instant::now(),
-        );
-        let (before, at) = self.spent.lock().replace((spent, now))?;
-        let passed = now.duration_since(at).as_secs_f64();
-        let ticks = spent.saturating_sub(before).number();
-        // A tick is a hundredth of a second in whatever the kernel tells programs (`USER_HZ`).
-        (passed > 0.0).then(|| ticks / passed)
-    }
-}
-
-/// Fields 14 and 15 of `/proc/PID/stat` (proc(5)): ticks in the program and in the kernel. The name before them may hold anything.
-fn spent_ticks(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let kernel: u64 = fields.next()?.parse().ok()?;
-    Some(user + kernel)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_a_process_is_read_whatever_it_is_called() {
-        let stat = "77 (a ) 9 9 (b) S 1 77 77 0 -1 4194560 1 2 3 4 250 50 0 0 20 0 8 0 100 1 2";
-        assert_eq!(spent_ticks(stat), Some(300));
-        assert_eq!(spent_ticks("77 (a) S 1"), None);
     }
 }

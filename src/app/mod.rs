@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -282,7 +281,6 @@ impl Running {
             store: store_status.clone(),
             audit: audit.clone(),
             health: Arc::clone(&health),
-            spent: Mutex::default(),
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts

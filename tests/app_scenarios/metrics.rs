@@ -69,6 +69,9 @@ async fn what_a_technician_did_shows_in_the_numbers() {
         ("qsys_reconnects_total{", 0.0),
         ("qsys_breaker_state{", 0.0),
         ("rackhand_store_errors_total ", 0.0),
+        ("rackhand_health{check=\"link\"}", 0.0),
+        ("rackhand_health_changes_total{check=\"disk\"}", 0.0),
+        ("event_loop_lag_seconds{quantile=\"0.5\"}", 0.0),
     ] {
         assert!(
             (sample(&numbers, series) - value).abs() < f64::EPSILON,

@@ -45,6 +45,8 @@ pub struct Host {
     pub pressure: Option<u64>,
     /// Work of all processors since the start of the machine: busy and in all, in ticks.
     pub ticks: Option<(u64, u64)>,
+    /// Processor time of the process, ms.
+    pub worked: Option<u64>,
     /// Warmest sensor, °C.
     pub temperature: Option<u64>,
     /// How the supply is.

@@ -20,6 +20,7 @@ pub(super) fn sample(root: &Root, host: &mut Host) {
         .and_then(pressure);
     host.ticks = root.text("proc/stat").as_deref().and_then(ticks);
     host.uptime = root.text("proc/uptime").as_deref().and_then(uptime);
+    host.worked = root.text("proc/self/stat").as_deref().and_then(worked);
     let open = fs::read_dir(root.at("proc/self/fd")).ok();
     let limits = root.text("proc/self/limits");
     let most = limits
@@ -83,6 +84,15 @@ fn ticks(text: &str) -> Option<(u64, u64)> {
         }
     }
     Some((all.saturating_sub(idle), all))
+}
+
+/// Time in user and kernel mode, of which `/proc` counts hundredths of a second whatever the kernel's own tick is. The name before it may hold
+/// anything, brackets and blanks too.
+fn worked(text: &str) -> Option<u64> {
+    let (_, fields) = text.rsplit_once(") ")?;
+    let mut fields = fields.split_whitespace().skip(11);
+    let mut next = || fields.next()?.parse::<u64>().ok();
+    next()?.checked_add(next()?)?.checked_mul(10)
 }
 
 /// `12345.67 …` as milliseconds.

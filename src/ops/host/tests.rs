@@ -71,6 +71,10 @@ fn files_of_the_kernel_are_read_as_they_are_written() {
         ),
         ("proc/uptime", "12345.67 23456.78\n"),
         (
+            "proc/self/stat",
+            "77 (a ) b) S 1 77 77 0 -1 4194560 9 9 9 9 1203 45 9 9 20 0 5 0 99 9 9 1\n",
+        ),
+        (
             "proc/self/limits",
             "Limit                     Soft Limit           Hard Limit           Units\nMax open files            1024                 524288               files\n",
         ),
@@ -91,6 +95,7 @@ fn files_of_the_kernel_are_read_as_they_are_written() {
     assert_eq!(host.pressure, Some(3));
     assert_eq!(host.ticks, Some((162, 1_012)));
     assert_eq!(host.uptime, Some(12_345_670));
+    assert_eq!(host.worked, Some(12_480));
     assert_eq!(host.descriptors, Some((2, 1_024)));
     assert_eq!(host.temperature, Some(61));
 }
