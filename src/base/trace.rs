@@ -1,8 +1,9 @@
 //! What ties together everything that one message caused: a request id, and the trace of W3C Trace Context that it is part of.
 
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use compact_str::CompactString;
+use compact_str::{CompactString, format_compact};
 
 use super::text;
 
@@ -76,12 +77,11 @@ impl TraceParent {
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::with_capacity(55);
-        text.push_str("00-");
-        text.extend(text::hex(&self.trace.to_be_bytes()));
-        text.push('-');
-        text.extend(text::hex(&self.span.to_be_bytes()));
-        text.push('-');
-        text.extend(text::hex(&[self.flags]));
+        let _ = write!(
+            text,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace, self.span, self.flags
+        );
         text
     }
 }
@@ -130,12 +130,8 @@ impl Traces {
 
     /// Fits into the 24 bytes that need no memory of their own.
     fn id(&self, number: u64) -> CompactString {
-        let [start @ .., _, _, _] = self.seed.to_be_bytes();
-        let mut id: CompactString = text::hex(&start).collect();
-        id.push('-');
-        let number = number.to_be_bytes();
-        id.extend(text::hex(&number).skip_while(|digit| *digit == '0'));
-        id
+        let start = self.seed >> 24;
+        format_compact!("{start:010x}-{number:x}")
     }
 }
 
