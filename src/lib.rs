@@ -54,7 +54,7 @@
 //! | one per connection | its socket | requests, stop | client gone, idle limit, drain |
 //! | MCP keeper | nothing | subscriptions (it looks for changes while there are any), panics of calls, stop | stop |
 //! | one per MCP call that speaks before its answer | the call | its client's taking it back, stop | the call's end |
-//! | watchdog | what every loop answers | ticks, stop | stop |
+//! | watchdog, on a thread | what every loop answered | its own pauses, stop | stop |
 //! | one per MCP task | its call of a tool | answers, cancellation, stop | the call's end, or its time is over |
 //!
 //! Whoever spawns, joins. A task that ends unasked ends the process with a failing code: a half-alive appliance is worse than a
@@ -74,6 +74,7 @@ pub mod docs {
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/limits.md")]
     #![doc = include_str!("docs/metrics.md")]
+    #![doc = include_str!("docs/service.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/health.md")]
     #![doc = include_str!("docs/link.md")]
@@ -97,6 +98,10 @@ pub mod docs {
         include_str!("docs/safety.md"),
         "\n\n",
         include_str!("docs/limits.md"),
+        "\n\n",
+        include_str!("docs/metrics.md"),
+        "\n\n",
+        include_str!("docs/service.md"),
         "\n\n",
         include_str!("docs/audit.md"),
         "\n\n",

@@ -1,28 +1,24 @@
 //! The program: arguments, configuration, logging, runtime, exit code; nothing else.
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
+use rackhand::app::KEY_VARIABLE;
 use rackhand::app::simcore::{Addresses, SimcoreOptions};
 use rackhand::app::systemd::Inherited;
 use rackhand::app::{self, audit, certificate, demo, keys, probe, rescue, simcore, stdio, trust};
 use rackhand::base::clock::UnixMillis;
 use rackhand::base::secret::Secret;
-use rackhand::config::{self, Config, DEFAULT_TOML, LogFormat, Problems};
+use rackhand::config::{Config, DEFAULT_TOML, LogFormat};
 use rackhand::guard::{Network, NewKey, Role};
 use rackhand::stdio::Address;
 use rackhand::telemetry::logging;
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
 const EXIT_CONFIG: u8 = 78;
-
-/// The environment variable with the key of a bridge. It is no setting of a configuration.
-const KEY_VARIABLE: &str = "RACKHAND_KEY";
 
 /// Components of a generated design: what the mirror takes.
 const GENERATED_COMPONENTS_MAX: i64 = 4_096;
@@ -404,7 +400,11 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(app::run(config, inherited))
                 .inspect_err(|fault| rescue::remember(&data, fault))?;
         }
-        Command::Rescue(arguments) => keep_place(arguments)?,
+        Command::Rescue(arguments) => {
+            logging::start("info", LogFormat::Text)?;
+            let inherited = Inherited::take()?;
+            block_on(rescue::run(&arguments.config, arguments.data, inherited))?;
+        }
         Command::Stdio(arguments) => return on_pipes(arguments),
         Command::Health(arguments) => return on_health(arguments),
         Command::Check { config: file } => {
@@ -537,37 +537,9 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Serves the page of a service that does not stay up, with whatever of its configuration can be read.
-fn keep_place(arguments: RunArguments) -> anyhow::Result<()> {
-    logging::start("info", LogFormat::Text)?;
-    let (mut config, problems) = match read(&arguments.config) {
-        Ok((config, problems)) => (config, problems.to_string()),
-        Err(fault) => (Config::read("", &BTreeMap::new()).0, fault.to_string()),
-    };
-    if let Some(data) = arguments.data {
-        config.store.path = data;
-    }
-    let problems = Some(problems.as_str()).filter(|problems| !problems.is_empty());
-    let variable = |name: &str| std::env::var(name).ok();
-    let reason = rescue::reason(variable, problems, &config.store.path);
-    let inherited = Inherited::take()?;
-    block_on(rescue::run(config, reason, inherited))
-}
-
-/// The configuration as far as it reads, and every fault of it.
-fn read(file: &Path) -> std::io::Result<(Config, Problems)> {
-    let text = fs::read_to_string(file)?;
-    let environment: BTreeMap<_, _> = std::env::vars()
-        .filter(|(name, _)| config::is_variable(name) && name != KEY_VARIABLE)
-        .collect();
-    let (config, mut problems) = Config::read(&text, &environment);
-    app::check(&config, &mut problems);
-    Ok((config, problems))
-}
-
 /// The configuration, or nothing after every fault of it was shown.
 fn checked(file: &Path) -> Option<Config> {
-    let (config, problems) = match read(file) {
+    let (config, problems) = match app::read(file) {
         Ok(read) => read,
         Err(fault) => {
             let file = file.display();

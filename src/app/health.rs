@@ -17,6 +17,8 @@ use crate::base::life::Life;
 use crate::base::shutdown::Stop;
 use crate::config::{Config, HealthConfig};
 use crate::link::Link;
+#[cfg(test)]
+use crate::link::LinkStatus;
 use crate::ops::health::{
     Board, ClockWatch, CoreFacts, Drops, EARLIEST, Facts, Growth, Report, Source,
 };
@@ -132,6 +134,18 @@ impl Health {
             stop: parts.stop,
             cores: cores.collect(),
         })
+    }
+
+    /// The status of the first link, for whoever holds it up.
+    #[cfg(test)]
+    pub(super) fn link(&self) -> watch::Receiver<LinkStatus> {
+        self.cores.first().unwrap().link.watch_status()
+    }
+
+    /// Whoever holds this holds up every look.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop {
+        self.memory.lock()
     }
 
     /// Hears of every report that differs.

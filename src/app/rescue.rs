@@ -1,8 +1,9 @@
 //! `rackhand rescue`: says why the service does not stay up, at the addresses where it would be. It opens no store and reaches no Core, so
 //! that what broke the service cannot break it as well.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -41,8 +42,7 @@ pub fn remember(data: &Path, fault: &anyhow::Error) {
 }
 
 /// Why the service is not there, as far as it can be known: the service manager's word, faults of the configuration, its own last words.
-#[must_use]
-pub fn reason(
+fn reason(
     variable: impl Fn(&str) -> Option<String>,
     problems: Option<&str>,
     data: &Path,
@@ -85,7 +85,20 @@ fn last_words(path: &Path) -> Option<String> {
 /// # Errors
 ///
 /// The addresses cannot be had.
-pub async fn run(config: Config, reason: String, inherited: Inherited) -> anyhow::Result<()> {
+pub async fn run(file: &Path, data: Option<PathBuf>, inherited: Inherited) -> anyhow::Result<()> {
+    let (mut config, problems) = match super::read(file) {
+        Ok((config, problems)) => (config, problems.to_string()),
+        Err(fault) => (Config::read("", &BTreeMap::new()).0, fault.to_string()),
+    };
+    if let Some(data) = data {
+        config.store.path = data;
+    }
+    let problems = Some(problems.as_str()).filter(|problems| !problems.is_empty());
+    let reason = reason(
+        |name| std::env::var(name).ok(),
+        problems,
+        &config.store.path,
+    );
     let stop = Stop::new();
     stop_on_signals(serve(config, reason, inherited, stop.clone()), stop).await
 }

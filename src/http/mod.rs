@@ -162,6 +162,12 @@ impl Front {
         &self.guard
     }
 
+    /// Whoever holds this holds up the acceptors.
+    #[cfg(test)]
+    pub(crate) fn hold_seats(&self) -> impl Drop {
+        self.seats.hold()
+    }
+
     /// The same surface, with a line in the log for each request if `logs` says so.
     #[must_use]
     pub fn with_request_log(mut self, logs: bool) -> Self {

@@ -109,6 +109,12 @@ impl Seats {
         })
     }
 
+    /// Whoever holds this holds up the acceptors.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Drop {
+        self.table.lock()
+    }
+
     /// How many are taken, at this moment.
     pub(super) fn taken(&self) -> usize {
         self.table.lock().taken.len()

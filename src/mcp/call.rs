@@ -54,7 +54,9 @@ pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<
     let ended = match registered.check(&arguments) {
         Ok(()) => converse(server, request, registered, arguments).await?,
         Err(problems) => {
-            server.note_refusal(request, tool.name, FaultCode::BadArguments.as_str());
+            let code = FaultCode::BadArguments.as_str();
+            server.note_refusal(request, tool.name, code);
+            server.metrics.tool(tool.name, Some(code), Duration::ZERO);
             Ended::Failed(bad_arguments(tool, &json!(problems)))
         }
     };

@@ -1,12 +1,11 @@
 //! Tells the service manager that the process turns, and keeps silent when it does not, so that it is started anew.
 
+use std::convert::Infallible;
 use std::fmt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval};
-
 use crate::base::life::Beats;
-use crate::base::shutdown::Stop;
 use crate::limits::{DISK_DEAD_AFTER, WORKER_STUCK_AFTER};
 
 /// What tells, beside the loops, whether the process turns.
@@ -61,25 +60,21 @@ pub fn look(beats: &Beats, vitals: Vitals) -> Result<(), Stuck> {
     }
 }
 
-/// Looks at every `pause` until `stop`, and calls `feed` when all turns. What was asked at one look is to be answered by the next, so a
-/// loop that is stuck is found out after two pauses at the latest.
-pub async fn keep(
-    beats: Beats,
-    vitals: impl Fn() -> Vitals + Send,
-    feed: impl Fn() + Send,
+/// Looks at every `pause` until the other end of `stop` is gone, and calls `feed` when all turns. What was asked at one look is to be
+/// answered by the next, so a loop that is stuck is found out after two pauses at the latest.
+///
+/// Blocks: it has a thread of its own. On the runtime it would be stuck with it: a worker that is held can be the one that minds the timers
+/// of all others.
+pub fn keep(
+    beats: &Beats,
+    vitals: impl Fn() -> Vitals,
+    feed: impl Fn(),
     pause: Duration,
-    stop: Stop,
+    stop: &Receiver<Infallible>,
 ) -> &'static str {
-    let mut tick = interval(pause);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut before = Ok(());
     loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return "watchdog",
-            _ = tick.tick() => {}
-        }
-        let found = look(&beats, vitals());
+        let found = look(beats, vitals());
         match &found {
             Ok(()) => feed(),
             Err(stuck) if found != before => {
@@ -92,5 +87,10 @@ pub async fn keep(
         }
         before = found;
         beats.ask();
+        match stop.recv_timeout(pause) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return "watchdog",
+            Ok(never) => match never {},
+        }
     }
 }

@@ -155,3 +155,80 @@ fn the_documentation_has_every_name_and_no_other() {
         .collect();
     assert_eq!(rows, wanted);
 }
+
+/// The words of an expression that are names of ours: `mcp_…`, `qsys_…`, `rackhand_…`, `process_…`, `event_loop_…`.
+fn names_in(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let ours = ["mcp_", "qsys_", "rackhand_", "process_", "event_loop_"];
+    words
+        .filter(|word| ours.iter().any(|begin| word.starts_with(begin)))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_names_that_exist_and_the_dashboard_for_all() {
+    let dashboard: Value =
+        serde_json::from_str(include_str!("../../image/grafana/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let shown: Vec<String> = targets
+        .flat_map(|target| names_in(target["expr"].as_str().unwrap()))
+        .collect();
+    let alerts = include_str!("../../image/grafana/alerts.yml");
+    let rules = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("expr: "));
+    let asked: Vec<String> = rules.flat_map(names_in).collect();
+    assert!(asked.len() >= 10, "{asked:?}");
+    let ends: &[&str] = &["", "_bucket", "_sum", "_count"];
+    let series: Vec<String> = ALL
+        .iter()
+        .flat_map(|name| {
+            let ends = match name.kind {
+                Kind::Counter => &["_total"],
+                Kind::Gauge => &ends[..1],
+                Kind::Histogram => &ends[1..],
+            };
+            ends.iter().map(|end| format!("{}{end}", name.name))
+        })
+        .collect();
+    for name in shown.iter().chain(&asked) {
+        assert!(series.contains(name), "{name} does not exist");
+    }
+    for name in ALL {
+        let is_shown = shown.iter().any(|one| one.starts_with(name.name));
+        assert!(is_shown, "{} is on no panel", name.name);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_box_at_work_tells_every_number_that_there_is() {
+    let bed = Bed::live(design::venue(), OPEN).await;
+    let operator = bed.client("operator");
+    ask(&operator, "qsys_get_component").await;
+    ask(&operator, "no_such_tool").await;
+    ask(&bed.client("viewer"), "qsys_set_controls").await;
+    let numbers = page(&bed).await;
+    let missing: Vec<&str> = ALL
+        .iter()
+        .map(|name| name.name)
+        .filter(|name| !numbers.lines().any(|line| line.starts_with(name)))
+        .collect();
+    // Told from the second look on, where the machine tells it, once something was written, and where requests are counted.
+    let may_miss = [
+        "process_cpu_usage_percent",
+        "process_open_descriptors",
+        "process_memory_usage_bytes",
+        "rackhand_store_flush_age_seconds",
+        "mcp_rate_limit_hits",
+        "mcp_rate_limit_remaining",
+    ];
+    let missing: Vec<_> = missing
+        .into_iter()
+        .filter(|name| !may_miss.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}\n{numbers}");
+}
