@@ -26,7 +26,7 @@ const REVISION: &str = "2026-07-28";
 pub(crate) struct Process {
     child: Child,
     output: watch::Sender<String>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Process {
@@ -58,7 +58,7 @@ impl Process {
         Self {
             child,
             output,
-            _readers: readers,
+            readers,
         }
     }
 
@@ -103,10 +103,13 @@ impl Process {
         sent.await.unwrap().success()
     }
 
-    /// Waits for its end; its exit code, or none after a signal.
+    /// Waits for its end, and until its last words are heard; its exit code, or none after a signal.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(PATIENCE, self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("did not end:\n{}", self.said()));
+        // What a process said last is still on its way when it is gone already.
+        let heard = async { while self.readers.join_next().await.is_some() {} };
+        timeout(PATIENCE, heard).await.unwrap();
         status.unwrap().code()
     }
 
