@@ -23,6 +23,9 @@ const WEDGE: &str = "RACKHAND_TEST_WEDGE";
 /// Longest that anything may take on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Four of the pauses after which the watchdog is fed.
+const PAUSES: Duration = Duration::from_secs(4);
+
 /// A network on which nobody answers.
 #[derive(Debug)]
 struct Nowhere;
@@ -124,7 +127,6 @@ impl Wedged {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("notify");
         let manager = UnixDatagram::bind(&socket).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "app::tests::stuck", "--ignored", "--nocapture"])
             .env(WEDGE, which)
@@ -150,15 +152,24 @@ impl Wedged {
         }
     }
 
-    fn hears(&self, wanted: &str) -> bool {
+    /// Whether a message has this line, within this time.
+    fn hears_within(&self, wanted: &str, time: Duration) -> bool {
+        let until = Instant::now() + time;
         let mut message = [0; 512];
-        while let Ok(count) = self.manager.recv(&mut message) {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.manager.set_read_timeout(Some(left)).unwrap();
+            let Ok(count) = self.manager.recv(&mut message) else {
+                continue;
+            };
             let message = String::from_utf8_lossy(&message[..count]);
             if message.lines().any(|line| line == wanted) {
                 return true;
             }
         }
-        false
     }
 }
 
@@ -167,7 +178,10 @@ fn a_loop_that_is_stuck_is_named_and_the_watchdog_is_fed_no_more() {
     let each = ["link", "store writer", "health", "HTTP acceptor"].map(|which| {
         std::thread::spawn(move || {
             let mut process = Wedged::start(which);
-            assert!(process.hears("WATCHDOG=1"), "{which} is never fed");
+            assert!(
+                process.hears_within("WATCHDOG=1", PATIENCE),
+                "{which} is never fed"
+            );
             process
                 .child
                 .stdin
@@ -184,8 +198,11 @@ fn a_loop_that_is_stuck_is_named_and_the_watchdog_is_fed_no_more() {
             // What was sent before is read; then it is fed no more, though it would be once a second. Other messages may come.
             process.manager.set_nonblocking(true).unwrap();
             while process.manager.recv(&mut [0; 512]).is_ok() {}
-            std::thread::sleep(Duration::from_secs(4));
-            assert!(!process.hears("WATCHDOG=1"), "{which} is stuck and yet fed");
+            process.manager.set_nonblocking(false).unwrap();
+            assert!(
+                !process.hears_within("WATCHDOG=1", PAUSES),
+                "{which} is stuck and yet fed"
+            );
         })
     });
     for one in each {

@@ -215,7 +215,7 @@ async fn on_a_disk_that_fills_up_the_box_serves_on_and_is_well_when_there_is_roo
 async fn a_disk_that_does_not_answer_is_unhealthy_and_the_box_serves_on() {
     let core = Core::start(&[]).await;
     let (place, _) = place_with_machine(&core, "");
-    let key = place.key("test", "viewer").await;
+    let key = place.key("test", "admin").await;
     let fifo = place.path().join("data/health.probe");
     assert!(
         Command::new("mkfifo")
