@@ -14,6 +14,14 @@ pub fn object<'de, T: Deserialize<'de>>(text: &'de [u8]) -> serde_json::Result<T
     serde_json::from_slice(text).map(|Object(read)| read)
 }
 
+/// The same of a text.
+///
+/// # Errors
+/// As [`object`].
+pub fn object_of_text<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
+    serde_json::from_str(text).map(|Object(read)| read)
+}
+
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -68,6 +76,7 @@ mod tests {
             "",
         ] {
             assert!(object::<Pair<'_>>(odd.as_bytes()).is_err(), "{odd}");
+            assert!(object_of_text::<Pair<'_>>(odd).is_err(), "{odd}");
         }
     }
 }

@@ -7,6 +7,8 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::base::json;
+
 /// A request id: a number or a string, echoed exactly as it came.
 ///
 /// QRC help asks for numbers, the official client sends UUID strings, and one library sends a whole JSON document as its id.
@@ -107,6 +109,16 @@ pub struct Frame<'a> {
     /// The access key that clients of a Core with access control send in every frame.
     #[serde(borrow, default, rename = "apiKey")]
     pub api_key: Option<Text<'a>>,
+}
+
+impl<'a> Frame<'a> {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// It is not JSON, is no object, or a member of it is of the wrong kind.
+    pub fn parse(text: &'a str) -> serde_json::Result<Self> {
+        json::object_of_text(text)
+    }
 }
 
 /// Ids that are neither number nor string (a fraction, an object) read as absent: nobody can be answered by them.

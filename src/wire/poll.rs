@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn an_array_was_a_frame_in_one_piece_and_none_as_a_stream() {
+        let array = r#"[{"Name":"MainMute","Value":null},"g1",{"Name":"x"}]"#;
+        assert!(read_frame(array, &mut |_| {}).is_err());
+        assert!(crate::wire::jsonrpc::Frame::parse(array).is_err());
+    }
+
+    #[test]
     fn a_null_next_to_the_payload_is_no_payload() {
         let frame = r#"{"params":null,"jsonrpc":"2.0","id":8,"result":{"Id":"g1","Changes":[{"Name":"MainMute","Value":true}]}}"#;
         let mut seen = 0;

@@ -14,8 +14,9 @@ use super::json::{Bent, Mcp, Odd, Slip};
 use super::mcp;
 
 /// Every status of the surface, those of the HTTP layer itself included.
-const STATUSES: [u16; 19] = [
-    101, 200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 426, 429, 431, 503,
+const STATUSES: [u16; 20] = [
+    101, 200, 202, 204, 400, 401, 403, 404, 405, 406, 408, 409, 413, 414, 415, 426, 429, 431, 501,
+    503,
 ];
 
 #[derive(Debug, Clone, TypeGenerator)]

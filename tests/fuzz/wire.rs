@@ -13,7 +13,7 @@ use super::json::{Bent, FromCore, Polls, ToCore};
 
 /// Whatever payload a Core may send is refused or read, and what was read is written so that it reads the same.
 pub(crate) fn from_core_holds(frame: &Bent<FromCore>) {
-    let Ok(frame) = serde_json::from_str::<Frame<'_>>(&frame.text) else {
+    let Ok(frame) = Frame::parse(&frame.text) else {
         return;
     };
     for payload in [frame.params, frame.result].into_iter().flatten() {
@@ -41,7 +41,7 @@ fn reads_again<'a, T: Deserialize<'a> + Serialize + Debug>(payload: &'a str) {
 
 /// A request is refused with a code and a reason, or it survives being written and read.
 pub(crate) fn to_core_holds(frame: &Bent<ToCore>) {
-    let Ok(frame) = serde_json::from_str::<Frame<'_>>(&frame.text) else {
+    let Ok(frame) = Frame::parse(&frame.text) else {
         return;
     };
     let Some(method) = &frame.method else { return };
@@ -78,7 +78,7 @@ pub(crate) fn poll_holds(frame: &Bent<Polls>) {
             "it is not even JSON"
         );
     }
-    let Ok(envelope) = serde_json::from_str::<Frame<'_>>(text) else {
+    let Ok(envelope) = Frame::parse(text) else {
         return;
     };
     let ((Some(payload), None) | (None, Some(payload))) = (envelope.result, envelope.params) else {

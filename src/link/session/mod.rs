@@ -204,7 +204,7 @@ impl Session {
         if !text.trim_start().starts_with('{') {
             return false;
         }
-        let Ok(frame) = serde_json::from_str::<Frame<'_>>(text) else {
+        let Ok(frame) = Frame::parse(text) else {
             return false;
         };
         match (frame.method, frame.id) {
