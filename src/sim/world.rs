@@ -300,7 +300,7 @@ impl World {
             return;
         }
         let text = text.trim();
-        let frame = match Frame::parse(text) {
+        let frame = match serde_json::from_str::<Frame<'_>>(text) {
             Ok(frame) if text.starts_with('{') => frame,
             Ok(_) => {
                 return self.answer(
