@@ -138,6 +138,7 @@ pub async fn run(config: Config, mut inherited: Inherited) -> anyhow::Result<()>
             "There is no key yet, so only this machine is served: make one with `rackhand key new` and start again. On this machine it is known within a second."
         );
     }
+    inherited.check_plain(address)?;
     let listener = bind(address, &mut inherited).await?;
     let secure = match secure {
         None => None,

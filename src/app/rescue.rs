@@ -121,6 +121,7 @@ async fn serve(
     let broken = Arc::new(Broken::new(reason));
     let front = Arc::new(surface(&config, server, guard, broken));
     let mut tasks = JoinSet::new();
+    inherited.check_plain(config.listen.address)?;
     let plain = bind(config.listen.address, &mut inherited).await?;
     let address = plain.local_addr()?;
     tasks.spawn(Arc::clone(&front).serve(plain, stop.clone()));

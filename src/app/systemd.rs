@@ -41,6 +41,26 @@ impl Inherited {
         Ok(Self(sockets))
     }
 
+    /// Holds that the socket for the port without TLS reaches no further than the configuration lets that port.
+    ///
+    /// # Errors
+    ///
+    /// It serves the LAN, and the configuration only this machine.
+    pub(super) fn check_plain(&self, wanted: SocketAddr) -> anyhow::Result<()> {
+        let on_port = |address: &SocketAddr| address.port() == wanted.port();
+        let is_local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
+        let mut wider = self
+            .0
+            .iter()
+            .filter(|(address, _)| on_port(address) && !is_local(*address));
+        match wider.next() {
+            Some((address, _)) if is_local(wanted) => anyhow::bail!(
+                "the socket unit hands over {address}, which the LAN reaches, but without TLS only this machine is served: write ListenStream={wanted} there"
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// The socket for this address: one with its port.
     pub(super) fn for_address(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
         let at = self

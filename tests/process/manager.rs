@@ -120,6 +120,20 @@ async fn a_socket_that_was_handed_over_is_served() {
 }
 
 #[tokio::test]
+async fn a_socket_on_the_lan_is_not_served_without_tls_unless_that_is_configured() {
+    let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+    let place = Place::new("address = \"127.0.0.1:9\"");
+    place.key("FOH", "viewer").await;
+    let text = std::fs::read_to_string(place.config()).unwrap();
+    let local = format!("127.0.0.1:{}", socket.local_addr().unwrap().port());
+    place.configure(&text.replacen("127.0.0.1:0", &local, 1));
+    let mut process = start_on(&socket, &place.config());
+    assert_eq!(process.ended().await, Some(1));
+    let said = process.said();
+    assert!(said.contains(&format!("ListenStream={local}")), "{said}");
+}
+
+#[tokio::test]
 async fn what_is_handed_over_and_fits_no_address_is_told() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = Place::new("address = \"127.0.0.1:9\"");
