@@ -69,13 +69,6 @@ impl Server {
         self
     }
 
-    /// The same server counting there; by itself otherwise.
-    #[must_use]
-    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
-        self.metrics = metrics;
-        self
-    }
-
     /// What is counted.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {

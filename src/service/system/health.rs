@@ -3,16 +3,15 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures_util::future::{self, BoxFuture};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Definition, Outcome, SystemService};
+use super::{Definition, Outcome, SystemService, keys};
 use crate::guard::{Reach, Scope};
 use crate::ops::health::{CHECKS, Source, Standing};
 use crate::service::{
-    Completed, Completion, Effect, FaultCode, Resource, ResourceBody, ResourceContent,
-    ResourceContents, ResourceTemplate, Target, ToolAnswer, ToolCall, ToolFault,
+    Completed, Completion, Effect, Resource, ResourceBody, ResourceContent, ResourceContents,
+    ResourceTemplate, Target, ToolCall,
 };
 
 const JSON: &str = "application/json";
@@ -113,7 +112,7 @@ fn ping(service: &SystemService, _: ToolCall) -> BoxFuture<'_, Outcome> {
     let report = service.health.last();
     let answer = report.short("ok", Instant::now());
     let text = concat!("The box answers: version ", env!("CARGO_PKG_VERSION"), ".").to_owned();
-    Box::pin(future::ready(answered(&answer, text)))
+    Box::pin(future::ready(keys::answer(&answer, text)))
 }
 
 fn health(service: &SystemService, call: ToolCall) -> BoxFuture<'_, Outcome> {
@@ -122,22 +121,7 @@ fn health(service: &SystemService, call: ToolCall) -> BoxFuture<'_, Outcome> {
         let sees_names = call.caller.reach.is_everything();
         let text = format!("{}: {}", report.level, report.summary(sees_names));
         let answer = report.to_json(report.level.as_str(), Instant::now(), sees_names);
-        answered(&answer, text)
-    })
-}
-
-fn answered(answer: &Value, text: String) -> Outcome {
-    let structured = RawValue::from_string(answer.to_string()).map_err(|fault| {
-        ToolFault::new(
-            FaultCode::Busy,
-            format!("The answer could not be written: {fault}."),
-            "Call again.",
-        )
-    })?;
-    Ok(ToolAnswer {
-        structured: Some(structured),
-        text,
-        more: Vec::new(),
+        keys::answer(&answer, text)
     })
 }
 
