@@ -170,7 +170,8 @@ async fn on_a_disk_that_fills_up_the_box_serves_on_and_is_well_when_there_is_roo
     let script = "cp -a \"$0\" \"$0.before\" && mount -t tmpfs -o size=64m tmpfs \"$0\" && cp -a \"$0.before/.\" \"$0\" && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args([
-        "-m",
+        "--map-root-user",
+        "--mount",
         "sh",
         "-c",
         script,
@@ -182,11 +183,6 @@ async fn on_a_disk_that_fills_up_the_box_serves_on_and_is_well_when_there_is_roo
     ]);
     // The machine's own disk may be as full as it likes.
     command.env("TMPDIR", place.data());
-    let can = Command::new("unshare").args(["-m", "true"]).status().await;
-    if !can.is_ok_and(|status| status.success()) {
-        println!("no private mounts here: nothing is tested");
-        return;
-    }
     let served = Box::of(Process::spawn(command), &key).await;
     served.reached("live").await;
     becomes(&served, "disk", "HEALTHY").await;
