@@ -8,6 +8,7 @@ mod audit;
 mod health;
 mod memory;
 mod ops;
+mod setup;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ pub use audit::*;
 pub use health::*;
 pub use memory::{MEMORY_BUDGET_BYTES, WORST_CASE_BYTES};
 pub use ops::*;
+pub use setup::*;
 
 // Names and frames of a Core
 

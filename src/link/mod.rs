@@ -9,6 +9,7 @@ mod connection;
 pub mod dial;
 mod driver;
 pub mod error;
+pub mod find;
 mod groups;
 pub mod mixer;
 mod peer;
