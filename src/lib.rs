@@ -67,6 +67,7 @@ pub mod config;
 /// Documentation for those who install and use rackhand; the running service shows it at `/help`.
 pub mod docs {
     #![doc = include_str!("docs/first-steps.md")]
+    #![doc = include_str!("docs/setup.md")]
     #![doc = include_str!("docs/access.md")]
     #![doc = include_str!("docs/keys.md")]
     #![doc = include_str!("docs/tools.md")]
@@ -86,6 +87,8 @@ pub mod docs {
     /// All pages as one text.
     pub const TEXT: &str = concat!(
         include_str!("docs/first-steps.md"),
+        "\n\n",
+        include_str!("docs/setup.md"),
         "\n\n",
         include_str!("docs/access.md"),
         "\n\n",

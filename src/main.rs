@@ -1,367 +1,37 @@
 //! The program: arguments, configuration, logging, runtime, exit code; nothing else.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+#[path = "main/arguments.rs"]
+mod arguments;
+
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::{ArgGroup, Args, Parser, Subcommand, value_parser};
-use rackhand::app::KEY_VARIABLE;
-use rackhand::app::simcore::{Addresses, SimcoreOptions};
+use clap::Parser as _;
 use rackhand::app::systemd::Inherited;
-use rackhand::app::{self, audit, certificate, demo, keys, probe, rescue, simcore, stdio, trust};
-use rackhand::base::clock::UnixMillis;
-use rackhand::base::secret::Secret;
+use rackhand::app::{
+    self, KEY_VARIABLE, Next, audit, certificate, demo, doctor, keys, probe, rescue, setup,
+    simcore, stdio, trust,
+};
 use rackhand::config::{Config, DEFAULT_TOML, LogFormat};
-use rackhand::guard::{Network, NewKey, Role};
-use rackhand::stdio::Address;
+use rackhand::guard::NewKey;
+use rackhand::link::{Dial, NetDial};
 use rackhand::telemetry::logging;
+
+use arguments::{
+    Arguments, AuditCommand, Command, CoreCommand, HealthArguments, KeyCommand, RunArguments,
+    SetupArguments, StdioArguments, TokenCommand,
+};
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
 const EXIT_CONFIG: u8 = 78;
 
-/// Components of a generated design: what the mirror takes.
-const GENERATED_COMPONENTS_MAX: i64 = 4_096;
-
-/// Controls of each component of a generated design. The largest real mixer seen has 693.
-const GENERATED_CONTROLS_MAX: i64 = 1_000;
-
-/// The flight recorder and the safety rail between AI clients and a live Q-SYS system.
-#[derive(Debug, Parser)]
-#[command(
-    name = "rackhand",
-    version,
-    about,
-    propagate_version = true,
-    max_term_width = 100
-)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show everything at once: a simulated Core, the service, a key and ready client configurations
-    Demo(DemoArguments),
-    /// Serve a simulated Core for other clients, with faults that can be switched while it runs
-    Simcore(SimcoreArguments),
-    /// Serve MCP for the Cores of a configuration
-    Run(RunArguments),
-    /// Show a page that says why the service does not stay up, in its place; the service manager starts it
-    Rescue(RunArguments),
-    /// Speak MCP on standard input and output, for clients that start a program instead of opening a URL
-    Stdio(StdioArguments),
-    /// Ask a running box how well it is; exits with 0 when it is healthy or degraded, 1 when it is unhealthy or does not answer
-    Health(HealthArguments),
-    /// Report every fault of a configuration at once, without starting anything
-    Check {
-        /// The configuration file
-        #[arg(
-            long,
-            value_name = "FILE",
-            default_value = "/etc/rackhand/rackhand.toml"
-        )]
-        config: PathBuf,
-    },
-    /// Print the documented default configuration
-    PrintConfig,
-    /// Show the certificate that clients see: names, validity, fingerprints
-    Certificate(RunArguments),
-    /// Make, list and revoke the keys of clients
-    Key {
-        /// Folder with the keys; the one of a default installation otherwise
-        #[arg(
-            long,
-            value_name = "DIR",
-            default_value = "/var/lib/rackhand",
-            global = true
-        )]
-        data: PathBuf,
-        #[command(subcommand)]
-        command: KeyCommand,
-    },
-    /// End the short-lived tokens that keys have made
-    Token {
-        /// Folder with the secret; the one of a default installation otherwise
-        #[arg(
-            long,
-            value_name = "DIR",
-            default_value = "/var/lib/rackhand",
-            global = true
-        )]
-        data: PathBuf,
-        #[command(subcommand)]
-        command: TokenCommand,
-    },
-    /// Check and print the record of who did what
-    Audit {
-        /// Folder with the data; the one of a default installation otherwise
-        #[arg(
-            long,
-            value_name = "DIR",
-            default_value = "/var/lib/rackhand",
-            global = true
-        )]
-        data: PathBuf,
-        #[command(subcommand)]
-        command: AuditCommand,
-    },
-    /// What concerns the Core itself
-    Core {
-        #[command(subcommand)]
-        command: CoreCommand,
-    },
-}
-
-#[derive(Debug, Args)]
-struct DemoArguments {
-    /// Address and port to serve on
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Use this key instead of making one: 16 to 256 letters, digits, dashes and underscores
-    #[arg(long, value_parser = chosen_key)]
-    key: Option<Secret>,
-    /// Generate a design with this many components instead of the sample design
-    #[arg(long, value_name = "N", requires = "controls_per", value_parser = value_parser!(u32).range(1..=GENERATED_COMPONENTS_MAX))]
-    components: Option<u32>,
-    /// Controls of each generated component
-    #[arg(long, value_name = "M", requires = "components", value_parser = value_parser!(u32).range(1..=GENERATED_CONTROLS_MAX))]
-    controls_per: Option<u32>,
-    /// Keep what was learnt in this folder; a temporary one otherwise
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-struct SimcoreArguments {
-    /// WebSocket without TLS
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8088")]
-    listen: SocketAddr,
-    /// WebSocket over TLS, with a certificate made at the start
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    tls_listen: Option<SocketAddr>,
-    /// QRC over TCP
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    tcp: Option<SocketAddr>,
-    /// Where faults are switched while it runs
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    control: Option<SocketAddr>,
-    /// Generate a design with this many components instead of the sample design
-    #[arg(long, value_name = "N", requires = "controls_per", value_parser = value_parser!(u32).range(1..=GENERATED_COMPONENTS_MAX))]
-    components: Option<u32>,
-    /// Controls of each generated component
-    #[arg(long, value_name = "M", requires = "components", value_parser = value_parser!(u32).range(1..=GENERATED_CONTROLS_MAX))]
-    controls_per: Option<u32>,
-    /// WebSocket of a second Core that makes a redundant pair with the first
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    twin: Option<SocketAddr>,
-    /// Ask clients for this user and PIN
-    #[arg(long, value_name = "USER:PIN", value_parser = user_and_pin)]
-    logon: Option<(String, Secret)>,
-    /// Ask clients for this access key
-    #[arg(long, value_name = "KEY")]
-    api_key: Option<String>,
-}
-
-impl From<SimcoreArguments> for SimcoreOptions {
-    fn from(arguments: SimcoreArguments) -> Self {
-        Self {
-            addresses: Addresses {
-                websocket: Some(arguments.listen),
-                tls: arguments.tls_listen,
-                tcp: arguments.tcp,
-                control: arguments.control,
-            },
-            twin: arguments.twin.map(|address| Addresses {
-                websocket: Some(address),
-                ..Addresses::default()
-            }),
-            generated: arguments.components.zip(arguments.controls_per),
-            core: simcore::Options {
-                logon: arguments.logon,
-                api_key: arguments.api_key.as_deref().map(Secret::new),
-                ..simcore::Options::default()
-            },
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-struct RunArguments {
-    /// The configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/etc/rackhand/rackhand.toml"
-    )]
-    config: PathBuf,
-    /// Keep state and keys in this folder, whatever the configuration says
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-}
-
 impl RunArguments {
     /// The configuration, or nothing after every fault of it was shown.
-    fn checked(self) -> Option<Config> {
-        let mut config = checked(&self.config)?;
-        if let Some(data) = self.data {
-            config.store.path = data;
-        }
-        Some(config)
+    fn checked(&self) -> Option<Config> {
+        checked(&self.config, self.data.as_deref())
     }
-}
-
-#[derive(Debug, Args)]
-#[group(skip)]
-#[command(group(ArgGroup::new("side").required(true).args(["url", "config"])))]
-struct StdioArguments {
-    /// Carry everything to the running box at this URL, such as `http://192.168.1.20:8080/mcp`
-    #[arg(long, value_name = "URL")]
-    url: Option<Address>,
-    /// Or be the box: serve with the Cores of this configuration, without listening anywhere
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The key for the box; better in the environment, where other users of this machine do not see it
-    #[arg(long, env = KEY_VARIABLE, hide_env_values = true, value_parser = sent_key)]
-    key: Option<Secret>,
-    /// Read the key for the box from this file, whatever the environment says
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    key_file: Option<PathBuf>,
-    /// For https: the SHA-256 of the box's certificate, or of the authority that signed it, as `rackhand certificate` prints it on the box
-    #[arg(long, value_name = "SHA256", conflicts_with = "config")]
-    fingerprint: Option<String>,
-    /// For https: the authority that signed the box's certificate, as the box has it at /ca.pem; the name in the URL is checked too
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "fingerprint"])]
-    ca: Option<PathBuf>,
-    /// With --config: what the client may do, as guest, viewer, operator, engineer or admin
-    #[arg(long, default_value = "operator", conflicts_with = "url")]
-    role: Role,
-    /// With --config: keep state in this folder, whatever the configuration says
-    #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    data: Option<PathBuf>,
-    /// What to log on standard error: error, warn, info, debug; the configuration's, or warn for a bridge
-    #[arg(long, value_name = "LEVEL")]
-    log: Option<String>,
-}
-
-#[derive(Debug, Args)]
-struct HealthArguments {
-    /// The box
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    url: Address,
-    /// Show each check, which needs a key: in the environment as `RACKHAND_KEY`, or in a file
-    #[arg(long)]
-    detail: bool,
-    /// Read the key from this file, whatever the environment says
-    #[arg(long, value_name = "FILE")]
-    key_file: Option<PathBuf>,
-    /// For https: the SHA-256 of the box's certificate, or of the authority that signed it
-    #[arg(long, value_name = "SHA256")]
-    fingerprint: Option<String>,
-    /// For https: the authority that signed the box's certificate
-    #[arg(long, value_name = "FILE", conflicts_with = "fingerprint")]
-    ca: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Make a key and print it, this once
-    New {
-        /// What it is for, such as "FOH laptop"
-        #[arg(long)]
-        name: String,
-        /// guest, viewer, operator, engineer or admin
-        #[arg(long, default_value = "viewer")]
-        role: Role,
-        /// The last day on which it works, such as 2027-01-31; for ever otherwise
-        #[arg(long, value_name = "DATE", value_parser = keys::last_day)]
-        expires: Option<UnixMillis>,
-        /// Components and named controls that it reaches, with * and ?; everything otherwise
-        #[arg(long, value_name = "PATTERN", num_args = 1..)]
-        components: Vec<String>,
-        /// Networks from which it may be used, such as 192.168.5.0/24; from everywhere otherwise
-        #[arg(long, value_name = "NETWORK", num_args = 1..)]
-        network: Vec<Network>,
-    },
-    /// List keys: name, role, end, reach, networks, when made; never the keys
-    List,
-    /// Make a new key with the rights of another, which goes on for some days
-    Rotate {
-        /// The key's name, which the new one takes over
-        #[arg(long)]
-        name: String,
-        /// Days for which the old key still works; 0 ends it at once
-        #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = value_parser!(u16).range(0..=365))]
-        keep_days: u16,
-    },
-    /// Revoke a key by its name
-    Revoke {
-        /// The key's name
-        #[arg(long)]
-        name: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Change the secret that signs tokens: every token ends at once, keys hold
-    RotateSecret,
-}
-
-#[derive(Debug, Subcommand)]
-enum AuditCommand {
-    /// Say whether any line was changed or removed; the exit code is 1 if so
-    Verify,
-    /// Print the lines as they stand on disk, one JSON object each
-    Export {
-        /// From this moment on: 2026-11-21, 2026-11-21T18:55Z, or 90m, 12h, 7d ago
-        #[arg(long, value_name = "MOMENT", value_parser = audit::moment)]
-        since: Option<UnixMillis>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum CoreCommand {
-    /// Accept a Core's certificate after it changed
-    Trust(TrustArguments),
-}
-
-#[derive(Debug, Args)]
-struct TrustArguments {
-    #[command(flatten)]
-    run: RunArguments,
-    /// Accept only this SHA-256 fingerprint; without it the one that the Core shows now is printed and accepted
-    #[arg(long, value_name = "HEX")]
-    fingerprint: Option<String>,
-    /// Which [[core]], when there are several
-    #[arg(long, value_name = "NAME")]
-    core: Option<String>,
-}
-
-/// A key that a person chose: hard enough to guess, and safe to paste into a shell or a header.
-fn chosen_key(text: &str) -> Result<Secret, String> {
-    let is_plain = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if is_plain && (16..=256).contains(&text.len()) {
-        Ok(Secret::new(text))
-    } else {
-        Err("a key has 16 to 256 letters, digits, dashes and underscores".to_owned())
-    }
-}
-
-/// A key as a client sends it.
-fn sent_key(text: &str) -> Result<Secret, String> {
-    if text.is_empty() {
-        return Ok(Secret::new(""));
-    }
-    stdio::key(text).ok_or_else(|| "this is no key: a key is one word".to_owned())
-}
-
-fn user_and_pin(text: &str) -> Result<(String, Secret), String> {
-    let (user, pin) = text.split_once(':').ok_or("write USER:PIN, with a colon")?;
-    Ok((user.to_owned(), Secret::new(pin)))
 }
 
 fn main() -> ExitCode {
@@ -392,13 +62,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             block_on(simcore::run(arguments.into()))?;
         }
         Command::Run(arguments) => {
-            let Some(config) = arguments.checked() else {
-                return Ok(ExitCode::from(EXIT_CONFIG));
-            };
-            logging::start(&config.log.level, config.log.format)?;
-            let (inherited, data) = (Inherited::take()?, config.store.path.clone());
-            block_on(app::run(config, inherited))
-                .inspect_err(|fault| rescue::remember(&data, fault))?;
+            return on_run(&arguments);
         }
         Command::Rescue(arguments) => {
             logging::start("info", LogFormat::Text)?;
@@ -408,7 +72,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Stdio(arguments) => return on_pipes(arguments),
         Command::Health(arguments) => return on_health(arguments),
         Command::Check { config: file } => {
-            let Some(config) = checked(&file) else {
+            let Some(config) = checked(&file, None) else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
             if let Err(fault) = certificate::check_dates(&config) {
@@ -421,6 +85,14 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
                 config.cores.len(),
                 on_or_off(config.safety.writes)
             ));
+        }
+        Command::Setup(arguments) => return on_setup(arguments),
+        Command::Doctor(arguments) => return on_doctor(&arguments),
+        Command::ClaimCode(arguments) => {
+            let Some(config) = arguments.checked() else {
+                return Ok(ExitCode::from(EXIT_CONFIG));
+            };
+            print(&setup::claim_code(&config)?);
         }
         Command::Certificate(arguments) => {
             let Some(config) = arguments.checked() else {
@@ -457,12 +129,9 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Core {
             command: CoreCommand::Trust(arguments),
         } => {
-            let Some(mut config) = checked(&arguments.run.config) else {
+            let Some(config) = arguments.run.checked() else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
             };
-            if let Some(data) = arguments.run.data {
-                config.store.path = data;
-            }
             let (core, fingerprint) = (&arguments.core, &arguments.fingerprint);
             let said = trust::trust(&config, core.as_deref(), fingerprint.as_deref());
             let said = block_on(said)?;
@@ -470,6 +139,51 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `rackhand run`: begins anew with the configuration read again whenever the box was told something.
+fn on_run(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let Some(mut config) = arguments.checked() else {
+        return Ok(ExitCode::from(EXIT_CONFIG));
+    };
+    logging::start(&config.log.level, config.log.format)?;
+    let mut inherited = Inherited::take()?;
+    loop {
+        let data = config.store.path.clone();
+        let next = block_on(app::run(config, &mut inherited))
+            .inspect_err(|fault| rescue::remember(&data, fault))?;
+        if next == Next::Over {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let Some(read) = arguments.checked() else {
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        };
+        config = read;
+    }
+}
+
+/// `rackhand setup`: works without a configuration file, and with one that names no Core yet.
+fn on_setup(arguments: SetupArguments) -> anyhow::Result<ExitCode> {
+    let RunArguments { config, data } = arguments.run;
+    let config = app::read_for_setup(&config, data.as_deref())?;
+    let said = setup::terminal::Said {
+        core: arguments.core,
+        yes: arguments.yes,
+    };
+    let (dial, input) = (Arc::new(NetDial), std::io::stdin().lock());
+    block_on(setup::terminal::run(&config, said, dial, input, print))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `rackhand doctor`
+fn on_doctor(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
+    let Some(config) = arguments.checked() else {
+        return Ok(ExitCode::from(EXIT_CONFIG));
+    };
+    let dial: Arc<dyn Dial> = Arc::new(NetDial);
+    let report = block_on(async { Ok(doctor::examine(&config, &dial).await) })?;
+    print(report.to_string().trim_end());
+    Ok(ExitCode::from(u8::from(!report.is_good())))
 }
 
 /// `rackhand audit`
@@ -524,12 +238,9 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
         block_on(stdio::bridge(options))?;
     } else {
         let file = arguments.config.unwrap_or_default();
-        let Some(mut config) = checked(&file) else {
+        let Some(config) = checked(&file, arguments.data.as_deref()) else {
             return Ok(ExitCode::from(EXIT_CONFIG));
         };
-        if let Some(data) = arguments.data {
-            config.store.path = data;
-        }
         let level = arguments.log.as_deref().unwrap_or(&config.log.level);
         logging::start(level, config.log.format)?;
         block_on(stdio::serve(config, arguments.role))?;
@@ -538,8 +249,8 @@ fn on_pipes(arguments: StdioArguments) -> anyhow::Result<ExitCode> {
 }
 
 /// The configuration, or nothing after every fault of it was shown.
-fn checked(file: &Path) -> Option<Config> {
-    let (config, problems) = match app::read(file) {
+fn checked(file: &Path, data: Option<&Path>) -> Option<Config> {
+    let (config, problems) = match app::read(file, data) {
         Ok(read) => read,
         Err(fault) => {
             let file = file.display();

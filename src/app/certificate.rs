@@ -54,6 +54,12 @@ pub fn check_dates(config: &Config) -> Result<(), TlsFault> {
     }
 }
 
+/// The fingerprint of the box's own authority, where it signs its certificate itself and has begun to.
+pub(super) fn authority(config: &Config) -> Option<String> {
+    let tls = config.listen.tls.as_ref()?;
+    source(config, tls).facts().ok()?.authority
+}
+
 /// What to print of the certificate of a configuration.
 ///
 /// # Errors

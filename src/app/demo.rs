@@ -83,7 +83,7 @@ pub async fn run(options: DemoOptions, print: impl FnOnce(&str)) -> anyhow::Resu
         secure: None,
         dial: Arc::new(NetDial),
     };
-    let served = stop_on_signals(serve(start, stop.clone()), stop).await;
+    let served = stop_on_signals(Box::pin(serve(start, stop.clone())), stop).await;
     stop_core.cancel();
     simulated.join_all().await;
     served
@@ -120,7 +120,7 @@ fn welcome(address: SocketAddr, key: &Secret) -> String {
          Writing is on, for nothing here is loud. Ctrl-C stops it.\n\n\
          {}\n\
          Then ask: \"What is this system, and is anything wrong with it?\"\n",
-        clients::configurations(&url, key.expose()),
+        clients::configurations(&url, key.expose(), None),
         key = key.expose(),
     )
 }

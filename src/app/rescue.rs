@@ -86,7 +86,7 @@ fn last_words(path: &Path) -> Option<String> {
 ///
 /// The addresses cannot be had.
 pub async fn run(file: &Path, data: Option<PathBuf>, inherited: Inherited) -> anyhow::Result<()> {
-    let (mut config, problems) = match super::read(file) {
+    let (mut config, problems) = match super::read(file, data.as_deref()) {
         Ok((config, problems)) => (config, problems.to_string()),
         Err(fault) => (Config::read("", &BTreeMap::new()).0, fault.to_string()),
     };
@@ -106,7 +106,7 @@ pub async fn run(file: &Path, data: Option<PathBuf>, inherited: Inherited) -> an
 async fn serve(
     config: Config,
     reason: String,
-    mut inherited: Inherited,
+    inherited: Inherited,
     stop: Stop,
 ) -> anyhow::Result<()> {
     let minutes = RESCUE_TIME.as_secs() / 60;
@@ -122,11 +122,11 @@ async fn serve(
     let front = Arc::new(surface(&config, server, guard, broken));
     let mut tasks = JoinSet::new();
     inherited.check_plain(config.listen.address)?;
-    let plain = bind(config.listen.address, &mut inherited).await?;
+    let plain = bind(config.listen.address, &inherited).await?;
     let address = plain.local_addr()?;
     tasks.spawn(Arc::clone(&front).serve(plain, stop.clone()));
     tracing::info!("Serving the page on {}", endpoint("http", address));
-    match secure(&config, &mut inherited).await {
+    match secure(&config, &inherited).await {
         Ok(Some((listener, certificates))) => {
             let address = listener.local_addr()?;
             tasks.spawn(front.serve_secure(listener, certificates, stop.clone()));
@@ -146,7 +146,7 @@ async fn serve(
 
 async fn secure(
     config: &Config,
-    inherited: &mut Inherited,
+    inherited: &Inherited,
 ) -> anyhow::Result<Option<(TcpListener, Arc<Certificates>)>> {
     let Some(tls) = &config.listen.tls else {
         return Ok(None);

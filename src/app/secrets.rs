@@ -24,6 +24,20 @@ pub(super) fn link_config(
     config: &Config,
     identity: &Arc<Identity>,
 ) -> anyhow::Result<LinkConfig> {
+    link_config_with(core, config, identity, secret)
+}
+
+/// The same with secrets that `read` tells by their key and file.
+///
+/// # Errors
+///
+/// A secret cannot be told.
+pub(super) fn link_config_with(
+    core: &CoreConfig,
+    config: &Config,
+    identity: &Arc<Identity>,
+    read: impl Fn(&str, &Path) -> anyhow::Result<Secret>,
+) -> anyhow::Result<LinkConfig> {
     let addresses = [Some(&core.address), core.standby_address.as_ref()];
     let addresses: Result<Vec<CoreAddress>, _> = addresses
         .into_iter()
@@ -39,7 +53,7 @@ pub(super) fn link_config(
         None => None,
         Some((user, file)) => Some(Credentials {
             user: user.clone(),
-            pin: secret("pin-file", file)?,
+            pin: read("pin-file", file)?,
         }),
     };
     Ok(LinkConfig {
@@ -50,7 +64,7 @@ pub(super) fn link_config(
         api_key: core
             .api_key_file
             .as_deref()
-            .map(|file| secret("api-key-file", file))
+            .map(|file| read("api-key-file", file))
             .transpose()?,
         named_controls: core.named_controls.clone(),
         timing: config.link.clone(),

@@ -18,6 +18,8 @@ use crate::ops::health::Report;
 const STOP_SLACK: Duration = Duration::from_secs(5);
 
 /// Sockets that were open before this process, so that no client is turned away while it starts.
+///
+/// They stay open for as long as this is there: the service can begin anew within one process.
 #[derive(Debug, Default)]
 pub struct Inherited(Vec<(SocketAddr, TcpListener)>);
 
@@ -62,21 +64,23 @@ impl Inherited {
     }
 
     /// The socket for this address: one with its port.
-    pub(super) fn for_address(&mut self, wanted: SocketAddr) -> Option<TcpListener> {
-        let at = self
-            .0
-            .iter()
-            .position(|(address, _)| address.port() == wanted.port())?;
-        Some(self.0.swap_remove(at).1)
+    pub(super) fn for_address(&self, wanted: SocketAddr) -> io::Result<Option<TcpListener>> {
+        let mut fitting = self.0.iter();
+        let found = fitting.find(|(address, _)| address.port() == wanted.port());
+        found.map(|(_, socket)| socket.try_clone()).transpose()
     }
 
-    /// Says which sockets nobody wanted.
-    pub(super) fn close_rest(self) {
-        for (address, _) in self.0 {
-            tracing::warn!(
-                "The socket unit hands over {address}, but no `address` in the configuration has that port: it is closed."
-            );
-        }
+    /// Closes the sockets that nobody wanted, and says which.
+    pub(super) fn close_others(&mut self, wanted: &[SocketAddr]) {
+        self.0.retain(|(address, _)| {
+            let is_wanted = wanted.iter().any(|wanted| wanted.port() == address.port());
+            if !is_wanted {
+                tracing::warn!(
+                    "The socket unit hands over {address}, but no `address` in the configuration has that port: it is closed."
+                );
+            }
+            is_wanted
+        });
     }
 }
 

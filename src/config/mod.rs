@@ -9,6 +9,7 @@ mod problems;
 mod provider;
 mod record;
 mod sections;
+mod site;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ pub use health::{HealthConfig, Steps};
 use problems::unknown_key;
 pub use problems::{Problem, Problems};
 pub use record::{AuditConfig, LogConfig, LogFormat, SyslogTarget};
+pub use site::SITE_TOML;
 
 use crate::base::rate::Rate;
 use crate::base::secret::Secret;
@@ -76,7 +78,7 @@ pub struct Config {
     pub rate: RateConfig,
     /// The site's identity provider, if there is one.
     pub identity_provider: Option<ProviderConfig>,
-    /// The Q-SYS systems, at least one.
+    /// The Q-SYS systems; none only where the box can be claimed and was not told its Core yet.
     pub cores: Vec<CoreConfig>,
     /// Timing of every link.
     pub link: LinkTiming,
@@ -118,6 +120,8 @@ pub struct AccessConfig {
     pub anonymous_tools: Vec<String>,
     /// What programs on this machine are let in as; none is not at all.
     pub loopback_role: Option<String>,
+    /// Whether a box without a key can be claimed, and needs no Core to begin with.
+    pub claim: bool,
     /// Keys, from the environment alone.
     pub keys: Option<Secret>,
     /// The credential of systemd that has keys, where there is one.
@@ -314,16 +318,37 @@ impl Config {
     /// Reads as much as can be read, for those who look for further faults before they report them all.
     #[must_use]
     pub fn read(file: &str, environment: &BTreeMap<String, String>) -> (Self, Problems) {
+        Self::read_with(file, "", environment)
+    }
+
+    /// The same with what the box was told while it ran, in the form of the file, laid over the file.
+    #[must_use]
+    pub fn read_with(
+        file: &str,
+        site: &str,
+        environment: &BTreeMap<String, String>,
+    ) -> (Self, Problems) {
         let mut problems = Problems::default();
         let defaults: Table = DEFAULT_TOML.parse().unwrap_or_default();
-        let mut file: Table = file.parse().unwrap_or_else(|fault: toml::de::Error| {
-            problems.note(
-                "(file)",
-                format!("this is not TOML: {}", fault.to_string().trim_end()),
-            );
-            Table::new()
-        });
+        let mut parsed = |name: &str, text: &str| {
+            text.parse().unwrap_or_else(|fault: toml::de::Error| {
+                problems.note(
+                    name,
+                    format!("this is not TOML: {}", fault.to_string().trim_end()),
+                );
+                Table::new()
+            })
+        };
+        let mut file: Table = parsed("(file)", file);
+        let site: Table = parsed("(site.toml)", site);
         let is_toml = problems.is_empty();
+        if site.contains_key("store") {
+            problems.note(
+                "store",
+                "site.toml lies in this folder and cannot move it: write it into the file that the service is started with",
+            );
+        }
+        site::lay_over(&mut file, site);
         older::rename_tiers(&mut file, &mut problems);
         let mut merged = laid_over(&defaults, file, &mut problems);
         older::apply_environment(&mut merged, environment, &mut problems);

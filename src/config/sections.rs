@@ -37,14 +37,15 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (access, tokens) = (section("access"), section("tokens"));
     let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
     let provider = section("identity-provider");
+    let access = read_access(Section::new("access", access, problems));
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
-        access: read_access(Section::new("access", access, problems)),
         metrics: read_metrics(Section::new("metrics", metrics, problems)),
         identity_provider: provider::read(Section::new("identity-provider", provider, problems)),
         tokens: read_tokens(Section::new("tokens", tokens, problems)),
         listen: read_listen(listen, problems),
-        cores: read_cores(merged, problems),
+        cores: read_cores(merged, access.claim, problems),
+        access,
         link: read_link(Section::new("link", link, problems)),
         breaker: read_breaker(Section::new("breaker", breaker, problems)),
         safety: read_safety(safety, problems),
@@ -201,6 +202,7 @@ fn read_access(mut section: Section<'_>) -> AccessConfig {
     AccessConfig {
         anonymous_tools: section.texts("anonymous-tools", ANONYMOUS_TOOLS_MAX),
         loopback_role: optional(section.text("loopback-role")),
+        claim: section.flag("claim"),
         ..AccessConfig::default()
     }
 }
@@ -263,8 +265,12 @@ pub(super) fn read_token_secret(text: &str, problems: &mut Problems) -> Option<S
     Some(Secret::new(text))
 }
 
-fn read_cores(mut merged: Table, problems: &mut Problems) -> Vec<CoreConfig> {
-    let tables = Section::new("", std::mem::take(&mut merged), problems).tables("core", CORES_MAX);
+fn read_cores(merged: Table, may_lack: bool, problems: &mut Problems) -> Vec<CoreConfig> {
+    let tables = Section::new("", merged, problems).tables("core", CORES_MAX);
+    let has_address = |table: &Table| table.get("address").and_then(Value::as_str) != Some("");
+    if may_lack && !tables.iter().any(has_address) {
+        return Vec::new();
+    }
     let mut cores: Vec<CoreConfig> = Vec::new();
     for (index, table) in tables.into_iter().enumerate() {
         let mut section = Section::new(&format!("core[{index}]"), table, problems);

@@ -1,6 +1,7 @@
 //! Who may come in and what they may do: one decision for every transport, before any handler runs.
 
 mod admit;
+pub mod claim;
 mod door;
 pub mod given;
 mod hightime;

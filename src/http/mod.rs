@@ -23,6 +23,7 @@ mod resource;
 mod route;
 mod seats;
 mod secure;
+mod setup;
 mod socket;
 mod sse;
 mod stream;
@@ -48,6 +49,7 @@ use tokio::task::JoinSet;
 pub use limits::Limits;
 pub use origin::{OriginFault, OriginRules};
 pub use route::{Access, Route};
+pub use setup::{Setup, Stage, Step, StepFault};
 
 use self::body::{Body, Room};
 use self::messages::Inboxes;
@@ -63,7 +65,7 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{Trace, Traces};
 use crate::guard::{Allowance, Caller, Door, Guard, Refusal};
 use crate::limits::{
-    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, REQUESTS_PER_CALLER_MAX,
+    AUDIT_EXPORTS_MAX, HTTP2_CONNECTIONS_MAX, PINGS_MAX, REQUESTS_PER_CALLER_MAX, SETUP_STEPS_MAX,
     UNACKNOWLEDGED_SECS, WEBSOCKETS_MAX,
 };
 use crate::mcp::Server;
@@ -98,6 +100,10 @@ pub struct Front {
     seats: Arc<Seats>,
     /// The certificate, where one of the ports has TLS.
     certificates: OnceLock<Arc<Certificates>>,
+    /// The first start, where it is done by a page.
+    setup: Option<Arc<dyn Setup>>,
+    /// Steps of it that are under way.
+    setups: Places,
     /// What the other parts of the box tell at a scrape.
     facts: Option<Arc<dyn Facts>>,
     /// What is told of the identity provider, if there is one.
@@ -136,6 +142,8 @@ impl Front {
         Self {
             metadata,
             facts: None,
+            setup: None,
+            setups: Places::new(SETUP_STEPS_MAX),
             server,
             guard,
             health,
@@ -172,6 +180,13 @@ impl Front {
     #[must_use]
     pub fn with_request_log(mut self, logs: bool) -> Self {
         self.logs_requests = logs;
+        self
+    }
+
+    /// The same surface, by which the box is claimed and set up.
+    #[must_use]
+    pub fn with_setup(mut self, setup: Arc<dyn Setup>) -> Self {
+        self.setup = Some(setup);
         self
     }
 
@@ -402,6 +417,9 @@ impl Front {
         visit: &mut Visit,
         paid: &mut Option<Allowance>,
     ) -> Response<Body> {
+        if let Some(shut) = setup::shut(self, route, &request) {
+            return shut;
+        }
         let headers = request.headers();
         let wants_detail = request.uri().query().is_some_and(|query| {
             query
@@ -480,7 +498,8 @@ impl Front {
         if !route.allows(request.method()) {
             return refuse(route, headers, 405, "This path does not take that verb.");
         }
-        self.handle(route, request, caller, visit.trace()).await
+        self.handle(route, request, caller, peer, visit.trace())
+            .await
     }
 
     async fn handle(
@@ -488,9 +507,13 @@ impl Front {
         route: Route,
         request: Request<Incoming>,
         caller: Option<Caller>,
+        peer: IpAddr,
         trace: &Trace,
     ) -> Response<Body> {
         match (route, caller) {
+            (Route::Claim | Route::SetupPage | Route::SetupStep, caller) => {
+                setup::answer(self, route, request, caller.as_ref(), peer).await
+            }
             (route, Some(caller)) if route.is_mcp() => {
                 endpoint::answer(self, route, request, &caller, trace).await
             }

@@ -199,6 +199,9 @@ fn told(route: Route, path: &str) -> Option<(&'static str, Vec<Answer>)> {
                 &json!({"type": "string"}),
             )],
         ),
+        Route::Claim | Route::SetupPage | Route::SetupStep => {
+            (told_of_setup(route), setup_answers())
+        }
         Route::ResourceMetadata => (
             "The identity provider whose tokens are taken (RFC 9728)",
             vec![
@@ -212,6 +215,15 @@ fn told(route: Route, path: &str) -> Option<(&'static str, Vec<Answer>)> {
         ),
     };
     Some(told)
+}
+
+/// What the routes of the first start are for. They are there where `[access] claim` is on.
+const fn told_of_setup(route: Route) -> &'static str {
+    match route {
+        Route::Claim => "The claim of a box that nobody owns yet",
+        Route::SetupPage => "The page by which an owner tells the box its Core",
+        _ => "What that page asks for",
+    }
 }
 
 /// What each verb of a path is.
@@ -250,8 +262,14 @@ fn item(route: Route, path: &str) -> Option<Value> {
             if let Some(parameters) = parameters(route, path) {
                 fields.insert("parameters".to_owned(), parameters);
             }
-            if matches!(route, Route::Token | Route::Refresh) {
-                fields.insert("requestBody".to_owned(), wish());
+            match route {
+                Route::Token | Route::Refresh => {
+                    fields.insert("requestBody".to_owned(), wish());
+                }
+                Route::Claim | Route::SetupStep if verb == "post" => {
+                    fields.insert("requestBody".to_owned(), typed(path));
+                }
+                _ => {}
             }
         }
         item.insert(verb.to_owned(), operation);
@@ -264,6 +282,41 @@ fn wish() -> Value {
         "required": false,
         "content": { "application/json": { "schema": reference("TokenWish") } },
     })
+}
+
+/// What a person typed on the pages of the first start.
+fn typed(path: &str) -> Value {
+    let schema = match path {
+        "/claim" => json!({
+            "type": "object", "required": ["code", "name"],
+            "properties": { "code": { "type": "string" }, "name": { "type": "string" }, "url": { "type": "string" } },
+        }),
+        "/setup/key" => json!({
+            "type": "object", "required": ["name", "role"],
+            "properties": { "name": { "type": "string" }, "role": { "type": "string" }, "url": { "type": "string" } },
+        }),
+        _ => json!({ "type": "object" }),
+    };
+    json!({ "required": true, "content": { "application/json": { "schema": schema } } })
+}
+
+fn setup_answers() -> Vec<Answer> {
+    let object = json!({"type": "object"});
+    vec![
+        (
+            "200".to_owned(),
+            json!({
+                "description": "The page, or the answer of the step.",
+                "content": { "text/html": { "schema": { "type": "string" } }, "application/json": { "schema": object } },
+            }),
+        ),
+        error(400, "What was typed cannot be read, or used."),
+        error(403, "The code is not the box's, or the key not an admin's."),
+        error(404, "This service is set up by its configuration."),
+        error(409, "The box is claimed already."),
+        error(413, "The body is too large."),
+        error(415, "The body is not JSON."),
+    ]
 }
 
 /// The verbs as OpenAPI writes them. What answers every verb alike is described by the one that clients use.

@@ -101,6 +101,20 @@ pub(super) fn html(page: String) -> Response<Body> {
     response
 }
 
+/// A page with a script of its own, which speaks with this server alone.
+pub(super) fn page_with_script(page: String, nonce: &str) -> Response<Body> {
+    let mut response = html(page);
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        response
+            .headers_mut()
+            .insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
 pub(super) fn empty(status: u16) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Bytes::new()));
     *response.status_mut() =

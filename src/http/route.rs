@@ -39,6 +39,12 @@ pub enum Route {
     AuditLines,
     /// `/metrics` and `/metrics.json`: numbers for monitoring systems.
     Metrics,
+    /// `/claim`: a box that nobody owns yet gets its owner.
+    Claim,
+    /// `/setup`: the page by which an owner tells the box its Core. It holds nothing itself.
+    SetupPage,
+    /// `/setup/find` and so on: what that page asks for.
+    SetupStep,
     /// `/.well-known/oauth-protected-resource`: which identity provider this server takes tokens of, if any.
     ResourceMetadata,
     /// `/.well-known/…` and `/register`: where clients look for OAuth, which is not here.
@@ -86,7 +92,7 @@ impl Access {
 
 impl Route {
     /// Every route that exists.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::Mcp,
         Self::Sse,
         Self::Messages,
@@ -103,6 +109,9 @@ impl Route {
         Self::Authority,
         Self::AuditLines,
         Self::Metrics,
+        Self::Claim,
+        Self::SetupPage,
+        Self::SetupStep,
         Self::ResourceMetadata,
         Self::NoOauth,
         Self::Nothing,
@@ -126,6 +135,9 @@ impl Route {
             Self::AuditLines => &["/audit.jsonl"],
             Self::OpenApi => &["/openapi.json"],
             Self::Metrics => &["/metrics", "/metrics.json"],
+            Self::Claim => &["/claim"],
+            Self::SetupPage => &["/setup"],
+            Self::SetupStep => &["/setup/find", "/setup/check", "/setup/core", "/setup/key"],
             Self::Token => &["/auth/token"],
             Self::Refresh => &["/auth/refresh"],
             Self::ResourceMetadata => &[
@@ -152,6 +164,9 @@ impl Route {
             "/help" => Self::Help,
             "/openapi.json" => Self::OpenApi,
             "/metrics" | "/metrics.json" => Self::Metrics,
+            "/claim" => Self::Claim,
+            "/setup" => Self::SetupPage,
+            "/setup/find" | "/setup/check" | "/setup/core" | "/setup/key" => Self::SetupStep,
             "/auth/token" => Self::Token,
             "/auth/refresh" => Self::Refresh,
             "/auth/ticket" => Self::Ticket,
@@ -171,13 +186,15 @@ impl Route {
         match self {
             Self::Mcp | Self::Sse | Self::Messages | Self::WebSocket | Self::Ticket => Access::Key,
             Self::StatusPage | Self::Help | Self::OpenApi => Access::KeyWith(Scope::Read),
-            Self::AuditLines => Access::KeyWith(Scope::Admin),
+            Self::AuditLines | Self::SetupStep => Access::KeyWith(Scope::Admin),
             Self::Metrics => Access::KeyOrScraper(Scope::Read),
             Self::Token => Access::KeyAlone,
             Self::Refresh => Access::TokenAlone,
             Self::Ready | Self::Health => Access::OpenDetailBy(Scope::Read),
             Self::Live
             | Self::Authority
+            | Self::Claim
+            | Self::SetupPage
             | Self::ResourceMetadata
             | Self::NoOauth
             | Self::Nothing => Access::Open,
@@ -204,7 +221,7 @@ impl Route {
     pub const fn allow(self) -> &'static str {
         match self {
             Self::Mcp => "POST, GET, DELETE",
-            Self::Messages | Self::Token | Self::Refresh | Self::Ticket => "POST",
+            Self::Messages | Self::Token | Self::Refresh | Self::Ticket | Self::SetupStep => "POST",
             Self::Sse | Self::WebSocket | Self::AuditLines => "GET",
             Self::Live
             | Self::Ready
@@ -214,8 +231,9 @@ impl Route {
             | Self::Authority
             | Self::Metrics
             | Self::OpenApi
+            | Self::SetupPage
             | Self::ResourceMetadata => "GET, HEAD",
-            Self::NoOauth => "GET, HEAD, POST",
+            Self::Claim | Self::NoOauth => "GET, HEAD, POST",
             Self::Nothing => "",
         }
     }
@@ -323,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn only_liveness_the_authority_and_the_absence_of_things_are_open() {
+    fn only_liveness_the_authority_the_setup_pages_and_the_absence_of_things_are_open() {
         for route in Route::ALL {
             let is_open = route.access() == Access::Open;
             assert_eq!(
@@ -332,6 +350,8 @@ mod tests {
                     route,
                     Route::Live
                         | Route::Authority
+                        | Route::Claim
+                        | Route::SetupPage
                         | Route::ResourceMetadata
                         | Route::NoOauth
                         | Route::Nothing

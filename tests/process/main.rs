@@ -11,6 +11,7 @@
 mod audit;
 mod bed;
 mod commands;
+mod first;
 mod health;
 mod life;
 mod manager;
