@@ -11,8 +11,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use rackhand::app::systemd::Inherited;
 use rackhand::app::{
-    self, KEY_VARIABLE, Next, audit, certificate, demo, doctor, keys, probe, rescue, setup,
-    simcore, stdio, trust,
+    self, KEY_VARIABLE, Next, archive, audit, certificate, demo, doctor, keys, probe, provision,
+    rescue, setup, simcore, stdio, trust,
 };
 use rackhand::config::{Config, DEFAULT_TOML, LogFormat};
 use rackhand::guard::NewKey;
@@ -20,8 +20,8 @@ use rackhand::link::{Dial, NetDial};
 use rackhand::telemetry::logging;
 
 use arguments::{
-    Arguments, AuditCommand, Command, CoreCommand, HealthArguments, KeyCommand, RunArguments,
-    SetupArguments, StdioArguments, TokenCommand,
+    Arguments, AuditCommand, BackupArguments, Command, CoreCommand, HealthArguments, KeyCommand,
+    Places, ProvisionArguments, RunArguments, SetupArguments, StdioArguments, TokenCommand,
 };
 
 /// The configuration cannot be used (`EX_CONFIG` of sysexits.h): restarting does not help.
@@ -87,7 +87,26 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             ));
         }
         Command::Setup(arguments) => return on_setup(arguments),
+        Command::Provision(arguments) => return on_provision(&arguments),
+        Command::OnBoot(arguments) => {
+            let Places { data, system } = &arguments.places;
+            print(provision::on_boot::run(&arguments.boot, data, system)?.trim_end());
+        }
         Command::Doctor(arguments) => return on_doctor(&arguments),
+        Command::Backup(arguments) => {
+            print(&archive::backup(&arguments.data, &arguments.archive)?);
+        }
+        Command::Restore(arguments) => {
+            let BackupArguments { archive, data } = &arguments.backup;
+            print(&archive::restore(data, archive, arguments.replace)?);
+        }
+        Command::Support(arguments) => {
+            let RunArguments { config, data } = &arguments.run;
+            let read = app::read_for_setup(config, data.as_deref())?;
+            let dial: Arc<dyn Dial> = Arc::new(NetDial);
+            let packed = archive::support(&read, config, &dial, &arguments.archive);
+            print(&block_on(packed)?);
+        }
         Command::ClaimCode(arguments) => {
             let Some(config) = arguments.checked() else {
                 return Ok(ExitCode::from(EXIT_CONFIG));
@@ -101,26 +120,7 @@ fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
             print(&certificate::describe(&config)?);
         }
         Command::PrintConfig => print(DEFAULT_TOML.trim_end()),
-        Command::Key { data, command } => print(&match command {
-            KeyCommand::New {
-                name,
-                role,
-                expires,
-                components,
-                network,
-            } => keys::new(
-                &data,
-                &NewKey {
-                    expires,
-                    components,
-                    networks: network,
-                    ..NewKey::new(&name, role)
-                },
-            )?,
-            KeyCommand::Rotate { name, keep_days } => keys::rotate(&data, &name, keep_days)?,
-            KeyCommand::List => keys::list(&data)?,
-            KeyCommand::Revoke { name } => keys::revoke(&data, &name)?,
-        }),
+        Command::Key { data, command } => print(&on_key(&data, command)?),
         Command::Token {
             data,
             command: TokenCommand::RotateSecret,
@@ -175,6 +175,23 @@ fn on_setup(arguments: SetupArguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `rackhand provision`
+fn on_provision(arguments: &ProvisionArguments) -> anyhow::Result<ExitCode> {
+    let Places { data, system } = &arguments.places;
+    let (told, is_good) = provision::dry_run(&arguments.files, data)?;
+    print(&told);
+    if !is_good {
+        return Ok(ExitCode::from(EXIT_CONFIG));
+    }
+    if !arguments.dry_run {
+        let [file] = arguments.files.as_slice() else {
+            anyhow::bail!("this box is made of one file; several are checked with --dry-run");
+        };
+        provision::make(file, data, system)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `rackhand doctor`
 fn on_doctor(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let Some(config) = arguments.checked() else {
@@ -184,6 +201,30 @@ fn on_doctor(arguments: &RunArguments) -> anyhow::Result<ExitCode> {
     let report = block_on(async { Ok(doctor::examine(&config, &dial).await) })?;
     print(report.to_string().trim_end());
     Ok(ExitCode::from(u8::from(!report.is_good())))
+}
+
+/// `rackhand key`
+fn on_key(data: &Path, command: KeyCommand) -> anyhow::Result<String> {
+    match command {
+        KeyCommand::New {
+            name,
+            role,
+            expires,
+            components,
+            network,
+        } => keys::new(
+            data,
+            &NewKey {
+                expires,
+                components,
+                networks: network,
+                ..NewKey::new(&name, role)
+            },
+        ),
+        KeyCommand::Rotate { name, keep_days } => keys::rotate(data, &name, keep_days),
+        KeyCommand::List => keys::list(data),
+        KeyCommand::Revoke { name } => keys::revoke(data, &name),
+    }
 }
 
 /// `rackhand audit`

@@ -1,5 +1,6 @@
 //! The composition root: builds every part, joins every task, and stops them in order. It alone knows all modules.
 
+pub mod archive;
 pub mod audit;
 pub mod certificate;
 pub mod clients;
@@ -13,6 +14,7 @@ mod keys_seen;
 mod metrics;
 mod parts;
 pub mod probe;
+pub mod provision;
 pub mod rescue;
 mod secrets;
 pub mod setup;

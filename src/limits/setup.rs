@@ -28,3 +28,12 @@ pub const CHECK_TIME: Duration = Duration::from_secs(25);
 
 /// Time in which one port of a Core has to answer when it is checked.
 pub const CHECK_PORT_TIME: Duration = Duration::from_secs(3);
+
+/// Longest table of contents of a backup, bytes: some hundred files of some hundred bytes each. A longer one is none.
+pub const BACKUP_SMALL_MAX_BYTES: u64 = 1 << 20;
+
+/// Files of one backup: those of a box and the segments of its record. An archive with more is refused.
+pub const BACKUP_FILES_MAX: usize = 1024;
+
+/// Bytes of each file of a support bundle; of longer ones the end is taken.
+pub const SUPPORT_FILE_MAX_BYTES: usize = 1 << 20;

@@ -61,6 +61,16 @@ pub(super) enum Command {
     Setup(SetupArguments),
     /// Check the way to each Core and the box itself, and say what to do; exits with 1 when something keeps the box from its work
     Doctor(RunArguments),
+    /// Check the files that make boxes, or make this box of one
+    Provision(ProvisionArguments),
+    /// Do what the boot partition says: a factory reset, a file that makes the box; the image runs it before the service
+    OnBoot(OnBootArguments),
+    /// Pack keys, identity, what the box was told and its record into one file, which makes another board this box
+    Backup(BackupArguments),
+    /// Make this board the box of a backup
+    Restore(RestoreArguments),
+    /// Pack what somebody who helps has to know into one file, without secrets
+    Support(SupportArguments),
     /// Show the code with which a box that is nobody's yet is claimed
     ClaimCode(RunArguments),
     /// Show the certificate that clients see: names, validity, fingerprints
@@ -196,6 +206,66 @@ pub(super) struct RunArguments {
     /// Keep state and keys in this folder, whatever the configuration says
     #[arg(long, value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ProvisionArguments {
+    /// Files, each for one box
+    #[arg(required = true, value_name = "FILE")]
+    pub(super) files: Vec<PathBuf>,
+    /// Say what each does and what is wrong, also of all together, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OnBootArguments {
+    /// Where the boot partition is
+    #[arg(long, value_name = "DIR", default_value = "/boot")]
+    pub(super) boot: PathBuf,
+    #[command(flatten)]
+    pub(super) places: Places,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupArguments {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub(super) archive: PathBuf,
+    /// Keys, Cores, what was learnt
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/rackhand")]
+    pub(super) data: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArguments {
+    #[command(flatten)]
+    pub(super) backup: BackupArguments,
+    /// Let this box, which has keys of its own, become the other one
+    #[arg(long)]
+    pub(super) replace: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SupportArguments {
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    pub(super) archive: PathBuf,
+    #[command(flatten)]
+    pub(super) run: RunArguments,
+}
+
+/// Where things are on a box.
+#[derive(Debug, Args)]
+pub(super) struct Places {
+    /// Keys, Cores, what was learnt
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/rackhand")]
+    pub(super) data: PathBuf,
+    /// Host name and network, for the rest of the system
+    #[arg(long, value_name = "DIR", default_value = "/data/system")]
+    pub(super) system: PathBuf,
 }
 
 #[derive(Debug, Args)]
