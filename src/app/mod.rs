@@ -46,6 +46,7 @@ use crate::limits::PIPE_DRAIN_SECS;
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::ops::health::Source;
+use crate::ops::host::Root;
 use crate::ops::pulse::Pulse;
 use crate::ops::watchdog;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
@@ -109,7 +110,8 @@ pub struct Start {
 /// # Errors
 ///
 /// Something needed at the start cannot be had, or a part ended unasked.
-pub async fn run(config: Config, mut inherited: Inherited) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, mut inherited: Inherited) -> anyhow::Result<()> {
+    on_board(&mut config);
     let data = config.store.path.clone();
     file::make_private_folder(&data)
         .with_context(|| format!("could not make the folder {}", data.display()))?;
@@ -161,6 +163,27 @@ pub async fn run(config: Config, mut inherited: Inherited) -> anyhow::Result<()>
         dial: Arc::new(NetDial),
     };
     stop_on_signals(serve(start, stop.clone()), stop).await
+}
+
+/// Finds out on which board this runs, unless it is named, and keeps to what that board bears.
+fn on_board(config: &mut Config) {
+    config.board = config
+        .board
+        .take()
+        .or_else(|| Root::new(&config.health.root).board().map(Box::new));
+    let Some(board) = &config.board else {
+        return;
+    };
+    let (asked, borne) = (config.listen.connections_max, board.limits.connections_max);
+    config.listen.connections_max = asked.min(borne);
+    if asked > borne {
+        tracing::warn!(
+            "This is {}, whose memory bears {borne} connections: listen.connections-max is {borne} and not {asked}.",
+            board.title
+        );
+    } else {
+        tracing::info!("This is {}.", board.title);
+    }
 }
 
 async fn bind(address: SocketAddr, inherited: &mut Inherited) -> anyhow::Result<TcpListener> {
