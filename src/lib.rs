@@ -78,6 +78,7 @@ pub mod docs {
     #![doc = include_str!("docs/service.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/health.md")]
+    #![doc = include_str!("docs/boards.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
     #![doc = include_str!("docs/mcp.md")]
@@ -109,6 +110,8 @@ pub mod docs {
         include_str!("docs/audit.md"),
         "\n\n",
         include_str!("docs/health.md"),
+        "\n\n",
+        include_str!("docs/boards.md"),
         "\n\n",
         include_str!("docs/link.md"),
         "\n\n",

@@ -162,10 +162,7 @@ impl Health {
     ) {
         let stop = &life.stop;
         let every = self.config.every;
-        let (root, clock_file) = (
-            Root::new(&self.config.root),
-            config.audit.clock_file.clone(),
-        );
+        let (root, clock_file) = (self.machine(config), config.audit.clock_file.clone());
         tasks.spawn(keep(
             "machine sampler",
             Flight::default(),
@@ -184,6 +181,12 @@ impl Health {
             move || probe.ask(),
         ));
         tasks.spawn(Arc::clone(self).watch(life));
+    }
+
+    /// The machine, with the sensors of its board.
+    fn machine(&self, config: &Config) -> Root {
+        let sensors = config.board.as_ref().map(|board| board.sensors.clone());
+        Root::new(&self.config.root).with_sensors(sensors)
     }
 
     /// The certificate that clients see, of the first port with TLS.

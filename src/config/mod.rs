@@ -3,6 +3,7 @@
 //! `default.toml` is both the documentation and the defaults: it is laid under the file key by key, so that no default stands in
 //! the code. Secrets are not here but in files that this names.
 
+mod board;
 mod health;
 mod older;
 mod problems;
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+pub use board::{
+    Architecture, Board, BoardLimits, BoardMemory, Boot, BootMethod, Loader, Sensors, UnderVoltage,
+};
 pub use health::{HealthConfig, Steps};
 use problems::unknown_key;
 pub use problems::{Problem, Problems};
@@ -90,6 +94,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// What is on record of those who come in.
     pub audit: AuditConfig,
+    /// The board, where it is named; otherwise it is found.
+    pub board: Option<Box<Board>>,
     /// When the box counts as ill.
     pub health: HealthConfig,
     /// What is logged.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+use super::board;
 use super::health;
 use super::problems::{Problems, Section, unknown_key};
 use super::provider;
@@ -36,7 +37,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
     let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
-    let provider = section("identity-provider");
+    let (provider, board) = (section("identity-provider"), section("board"));
     let access = read_access(Section::new("access", access, problems));
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
@@ -51,6 +52,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         safety: read_safety(safety, problems),
         store: read_store(Section::new("store", store, problems)),
         audit: read_audit(Section::new("audit", audit, problems)),
+        board: board::read(Section::new("board", board, problems)),
         health: health::read(Section::new("health", health, problems)),
         log: read_log(Section::new("log", log, problems)),
     }

@@ -1,6 +1,9 @@
-//! Sensors of the board: temperature, supply, wear of the flash.
+//! Which board this is, and its sensors: temperature, supply, wear of the flash.
+
+use std::path::Path;
 
 use super::{Host, Root};
+use crate::config::{Board, Sensors, UnderVoltage};
 
 /// How the supply of the board is, and whether it slows down.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,16 +22,35 @@ const THROTTLED: u32 = 0b1110;
 /// Warmest that a sensor can mean, in thousandths: those that are not connected tell nonsense.
 const WARMEST: u64 = 200_000;
 
-pub(super) fn sample(root: &Root, host: &mut Host) {
+/// The board that runs, by what its device tree and its firmware say.
+pub(super) fn running(root: &Root) -> Option<Board> {
+    let compatible = root.text("proc/device-tree/compatible").unwrap_or_default();
+    let compatible: Vec<_> = compatible.split('\0').collect();
+    let product = root.text("sys/class/dmi/id/product_name");
+    Board::that_says(&compatible, product.as_deref().unwrap_or_default())
+}
+
+/// Of a board that is not known every sensor counts.
+pub(super) fn sample(root: &Root, sensors: Option<&Sensors>, host: &mut Host) {
+    let counts = |zone: &Path| match sensors {
+        Some(Sensors { temperature, .. }) if !temperature.is_empty() => root
+            .text(zone.join("type"))
+            .is_some_and(|kind| temperature.contains(&kind)),
+        _ => true,
+    };
     let zones = root.entries("sys/class/thermal", "thermal_zone");
     let zones = zones
         .iter()
+        .filter(|zone| counts(zone))
         .filter_map(|zone| root.number(zone.join("temp")));
     host.temperature = zones
         .filter(|milli| *milli < WARMEST)
         .max()
         .map(|milli| milli / 1_000);
-    host.power = firmware(root).or_else(|| sensor(root));
+    host.power = match sensors.map(|sensors| sensors.under_voltage) {
+        None | Some(UnderVoltage::RpiVolt) => firmware(root).or_else(|| sensor(root)),
+        Some(UnderVoltage::None) => None,
+    };
     let disks = root.entries("sys/block", "mmcblk");
     let worn = disks.iter().filter_map(|disk| {
         let life = root.text(disk.join("device/life_time"));

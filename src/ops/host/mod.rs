@@ -22,6 +22,7 @@ pub use board::Power;
 use crate::base::clock::UnixMillis;
 use crate::base::flight::Flight;
 use crate::base::shutdown::Stop;
+use crate::config::{Board, Sensors};
 use crate::limits::HOST_FILE_MAX_BYTES;
 
 /// Blocking work that takes longer than this is told at once, and waited for.
@@ -63,15 +64,33 @@ pub struct Host {
     pub is_clock_set: Option<bool>,
 }
 
-/// Where the files of the machine are.
+/// Where the files of the machine are, and which of its sensors count.
 #[derive(Debug, Clone)]
-pub struct Root(PathBuf);
+pub struct Root {
+    folder: PathBuf,
+    sensors: Option<Sensors>,
+}
 
 impl Root {
     /// The machine whose `/proc` and `/sys` are in this folder.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self(folder.to_path_buf())
+        Self {
+            folder: folder.to_path_buf(),
+            sensors: None,
+        }
+    }
+
+    /// The board that it says it is, if it is a known one.
+    #[must_use]
+    pub fn board(&self) -> Option<Board> {
+        board::running(self)
+    }
+
+    /// The same machine, of which only these sensors count.
+    #[must_use]
+    pub fn with_sensors(self, sensors: Option<Sensors>) -> Self {
+        Self { sensors, ..self }
     }
 
     /// Everything that it tells. `clock_file` is there once the clock is set, if its folder is.
@@ -85,17 +104,17 @@ impl Root {
             ..Host::default()
         };
         process::sample(self, &mut host);
-        board::sample(self, &mut host);
+        board::sample(self, self.sensors.as_ref(), &mut host);
         host
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        self.0.join(path)
+        self.folder.join(path)
     }
 
     /// The text of a file of the machine, without blanks around it.
     fn text(&self, path: impl AsRef<Path>) -> Option<String> {
-        let file = File::open(self.0.join(path)).ok()?;
+        let file = File::open(self.folder.join(path)).ok()?;
         let mut text = String::new();
         let mut file = file.take(HOST_FILE_MAX_BYTES);
         file.read_to_string(&mut text).ok()?;

@@ -181,6 +181,41 @@ fn the_supply_is_told_by_the_firmware_or_by_a_sensor() {
 }
 
 #[test]
+fn a_board_is_told_by_its_device_tree_and_only_its_sensors_count() {
+    let machine = machine(&[
+        (
+            "proc/device-tree/compatible",
+            "raspberrypi,4-model-b\0brcm,bcm2711\0",
+        ),
+        ("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"),
+        ("sys/class/thermal/thermal_zone0/temp", "48000\n"),
+        ("sys/class/thermal/thermal_zone1/type", "battery\n"),
+        ("sys/class/thermal/thermal_zone1/temp", "91000\n"),
+        ("sys/class/hwmon/hwmon1/name", "rpi_volt\n"),
+        ("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "1\n"),
+    ]);
+    let root = Root::new(machine.path());
+    assert_eq!(root.sample(None).temperature, Some(91));
+    let board = root.board().unwrap();
+    assert_eq!(board.title, "Raspberry Pi 4");
+    let sample = root.clone().with_sensors(Some(board.sensors)).sample(None);
+    assert_eq!(sample.temperature, Some(48));
+    assert!(sample.power.is_some_and(|power| power.is_low));
+    let other = Board::named("beaglebone-black").unwrap();
+    let sample = root.with_sensors(Some(other.sensors)).sample(None);
+    assert_eq!((sample.temperature, sample.power), (Some(91), None));
+}
+
+#[test]
+fn a_virtual_machine_is_told_by_its_product() {
+    let product = ("sys/class/dmi/id/product_name", "QEMU Virtual Machine\n");
+    let machine = machine(&[product]);
+    let board = Root::new(machine.path()).board();
+    assert_eq!(board.unwrap().title, "QEMU virt, arm64");
+    assert_eq!(Root::new(Path::new("/nowhere")).board(), None);
+}
+
+#[test]
 fn flash_is_as_worn_as_its_worst_part() {
     let life = "sys/block/mmcblk0/device/life_time";
     let end = "sys/block/mmcblk0/device/pre_eol_info";
