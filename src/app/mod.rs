@@ -21,6 +21,7 @@ pub mod stdio;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
+mod traces;
 pub mod trust;
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ use crate::http::{Front, Limits, OriginRules};
 use crate::limits::PIPE_DRAIN_SECS;
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
+use crate::ops::export::CollectorFault;
 use crate::ops::health::Source;
 use crate::ops::pulse::Pulse;
 use crate::ops::watchdog;
@@ -331,6 +333,7 @@ impl Running {
         parts.store.spawn(keeper.run(parts.stop_store.clone()));
         audit::started(&audit, config);
 
+        let spans = traces::begin(config, &mut parts)?;
         let mut cores = Vec::new();
         for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
             let link_config = secrets::link_config(core, config, &identity)?;
@@ -365,6 +368,7 @@ impl Running {
             store: store_status.clone(),
             audit: audit.clone(),
             health: Arc::clone(&health),
+            spans,
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
@@ -620,6 +624,12 @@ pub fn check(config: &Config, problems: &mut Problems) {
         problems.extend(faults.unwrap_or_default());
     }
     certificate::check(config, problems);
+    // A URL that is none is noted already.
+    if let Err(fault) = traces::collector(config)
+        && !fault.is::<CollectorFault>()
+    {
+        problems.note("tracing.headers-file", format!("{fault:#}"));
+    }
     for (index, core) in config.cores.iter().enumerate() {
         for (key, file) in secrets::files(core) {
             if let Err(fault) = secrets::check(key, file) {

@@ -9,13 +9,13 @@ use toml::{Table, Value};
 
 use super::health;
 use super::problems::{Problems, Section, unknown_key};
-use super::provider;
 use super::{
     AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
     Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
     LogFormat, MetricsConfig, RateConfig, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE,
     TlsConfig, TokensConfig, Transport, Trust,
 };
+use super::{provider, tracing};
 use crate::base::rate::Rate;
 use crate::base::secret::Secret;
 use crate::limits::{
@@ -26,7 +26,11 @@ use crate::limits::{
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
 
-pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
+pub(super) fn read(
+    mut merged: Table,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Config {
     let mut section = |name: &str| match merged.remove(name) {
         Some(Value::Table(table)) => table,
         _ => Table::new(),
@@ -36,7 +40,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
     let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
-    let provider = section("identity-provider");
+    let (provider, traces) = (section("identity-provider"), section("tracing"));
     let access = read_access(Section::new("access", access, problems));
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
@@ -53,6 +57,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         audit: read_audit(Section::new("audit", audit, problems)),
         health: health::read(Section::new("health", health, problems)),
         log: read_log(Section::new("log", log, problems)),
+        tracing: tracing::read(Section::new("tracing", traces, problems), environment),
     }
 }
 
