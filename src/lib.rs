@@ -75,6 +75,7 @@ pub mod docs {
     #![doc = include_str!("docs/safety.md")]
     #![doc = include_str!("docs/limits.md")]
     #![doc = include_str!("docs/metrics.md")]
+    #![doc = include_str!("docs/traces.md")]
     #![doc = include_str!("docs/service.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/health.md")]
@@ -104,6 +105,8 @@ pub mod docs {
         include_str!("docs/limits.md"),
         "\n\n",
         include_str!("docs/metrics.md"),
+        "\n\n",
+        include_str!("docs/traces.md"),
         "\n\n",
         include_str!("docs/service.md"),
         "\n\n",

@@ -15,6 +15,7 @@ use crate::store::StoreStatus;
 use crate::store::view::MirrorStatus;
 use crate::telemetry::metrics::names::{self, Name};
 use crate::telemetry::metrics::{Fact, Facts, Number as _};
+use crate::telemetry::spans::Spans;
 
 /// Looks at everything when somebody asks.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ pub(super) struct Numbers {
     pub(super) store: watch::Receiver<StoreStatus>,
     pub(super) audit: Audit,
     pub(super) health: Arc<Health>,
+    pub(super) spans: Arc<Spans>,
 }
 
 impl Facts for Numbers {
@@ -36,6 +38,7 @@ impl Facts for Numbers {
         self.of_mirrors(&mut facts);
         self.of_disk(&mut facts);
         self.of_box(&mut facts);
+        self.of_spans(&mut facts);
         facts
     }
 }
@@ -76,6 +79,19 @@ impl Numbers {
             let labels = [("quantile", quantile)];
             facts.push(Fact::new(&names::LOOP_LAG, &labels, late.as_secs_f64()));
         }
+    }
+
+    fn of_spans(&self, facts: &mut Vec<Fact>) {
+        let spans = self.spans.status();
+        for (fate, count) in [
+            ("sent", spans.sent),
+            ("over_rate", spans.over_rate),
+            ("no_room", spans.no_room),
+            ("not_taken", spans.not_taken),
+        ] {
+            facts.push(Fact::new(&names::SPANS, &[("fate", fate)], count));
+        }
+        facts.push(Fact::new(&names::SPANS_WAITING, &[], spans.waiting_bytes));
     }
 
     fn of_links(&self, facts: &mut Vec<Fact>) {

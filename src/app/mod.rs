@@ -24,6 +24,7 @@ pub mod stdio;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
+mod traces;
 pub mod trust;
 
 use std::io;
@@ -291,6 +292,7 @@ impl Running {
         parts.store.spawn(keeper.run(parts.stop_store.clone()));
         audit::started(&audit, config);
 
+        let spans = traces::begin(config, &mut parts)?;
         let mut cores = Vec::new();
         for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
             let link_config = secrets::link_config(core, config, &identity)?;
@@ -325,6 +327,7 @@ impl Running {
             store: store_status.clone(),
             audit: audit.clone(),
             health: Arc::clone(&health),
+            spans,
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts

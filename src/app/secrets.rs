@@ -101,7 +101,12 @@ pub(super) fn check(key: &str, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn secret(key: &str, file: &Path) -> anyhow::Result<Secret> {
+/// The text of a secret file, without what is blank around it.
+///
+/// # Errors
+///
+/// It cannot be read, or holds nothing, or too much.
+pub(super) fn secret(key: &str, file: &Path) -> anyhow::Result<Secret> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("{key}: could not read {}", file.display()))?;
     let secret = text.trim();

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::{fs, io};
 
-use super::{certificate, keys, secrets, setup};
+use super::{certificate, keys, secrets, setup, traces};
 use crate::config::{self, Config, Problems};
+use crate::ops::export::CollectorFault;
 use crate::ops::host::Root;
 use crate::safety::{Ceiling, Policy, SafetyConfig};
 
@@ -109,6 +110,12 @@ pub fn check(config: &Config, problems: &mut Problems) {
         problems.extend(faults.unwrap_or_default());
     }
     certificate::check(config, problems);
+    // A URL that is none is noted already.
+    if let Err(fault) = traces::collector(config)
+        && !fault.is::<CollectorFault>()
+    {
+        problems.note("tracing.headers-file", format!("{fault:#}"));
+    }
     for (index, core) in config.cores.iter().enumerate() {
         for (key, file) in secrets::files(core) {
             if let Err(fault) = secrets::check(key, file) {

@@ -11,15 +11,8 @@ pub struct UnixMillis(pub u64);
 impl UnixMillis {
     /// The moment now. A clock before 1970 (a board without a clock chip) reads as 0.
     #[must_use]
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the wall clock"
-    )]
     pub fn now() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+        Self(u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// The end of a day that is written `2027-01-31`, in UTC: the first moment that is no longer of it.
@@ -110,6 +103,21 @@ impl UnixMillis {
             rest % 60
         )
     }
+}
+
+/// Nanoseconds since 1970, as collectors of traces want them.
+#[must_use]
+pub fn unix_nanos() -> u64 {
+    u64::try_from(since_epoch().as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
+fn since_epoch() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or(Duration::ZERO)
 }
 
 /// A number of exactly so many digits.

@@ -1,6 +1,7 @@
 //! What ties together everything that one message caused: a request id, and the trace of W3C Trace Context that it is part of.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use compact_str::{CompactString, format_compact};
@@ -17,8 +18,8 @@ pub struct Trace {
     pub request: CompactString,
     /// Where this message stands in a trace.
     pub parent: TraceParent,
-    /// The sender gave the trace; otherwise it begins here.
-    pub is_joined: bool,
+    /// The span of the sender that this one is part of, if the sender gave the trace; otherwise that begins here.
+    pub caused_by: Option<NonZeroU64>,
 }
 
 impl Trace {
@@ -34,14 +35,40 @@ impl Trace {
     /// The same as part of this trace, unless the sender gave another one already.
     #[must_use]
     pub fn joined(mut self, parent: Option<TraceParent>) -> Self {
-        if let (Some(parent), false) = (parent, self.is_joined) {
+        if let (Some(parent), None) = (parent, self.caused_by) {
             self.parent.trace = parent.trace;
-            self.parent.flags = parent.flags & 1;
-            self.is_joined = true;
+            self.parent.flags = parent.flags & SAMPLED;
+            self.caused_by = NonZeroU64::new(parent.span);
+        }
+        self
+    }
+
+    /// The same with a span of its own: one of several messages that came together.
+    #[must_use]
+    pub fn part(mut self, traces: &Traces) -> Self {
+        self.parent.span = traces.span();
+        self
+    }
+
+    /// Whether this part of the trace goes to a collector.
+    #[must_use]
+    pub const fn is_recorded(&self) -> bool {
+        self.parent.is_recorded
+    }
+
+    /// The same, recorded or not. What is recorded here says so to others; what is not leaves what its sender said.
+    #[must_use]
+    pub const fn recorded(mut self, is_recorded: bool) -> Self {
+        self.parent.is_recorded = is_recorded;
+        if is_recorded {
+            self.parent.flags = SAMPLED;
         }
         self
     }
 }
+
+/// The flag by which a sender says that it records the trace.
+const SAMPLED: u8 = 1;
 
 /// `traceparent` of W3C Trace Context, version 00.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +76,8 @@ pub struct TraceParent {
     trace: u128,
     span: u64,
     flags: u8,
+    /// This part of the trace goes to a collector of this box.
+    is_recorded: bool,
 }
 
 impl TraceParent {
@@ -69,8 +98,27 @@ impl TraceParent {
             trace: u128::from_str_radix(trace, 16).ok()?,
             span: u64::from_str_radix(span, 16).ok()?,
             flags: u8::from_str_radix(flags, 16).ok()?,
+            is_recorded: false,
         };
         (parsed.trace != 0 && parsed.span != 0).then_some(parsed)
+    }
+
+    /// The id of the trace.
+    #[must_use]
+    pub const fn trace(&self) -> u128 {
+        self.trace
+    }
+
+    /// The id of the span in it.
+    #[must_use]
+    pub const fn span(&self) -> u64 {
+        self.span
+    }
+
+    /// Whether whoever wrote it may have recorded it.
+    #[must_use]
+    pub const fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
     }
 
     /// As it is sent.
@@ -117,10 +165,16 @@ impl Traces {
                 trace: u128::from(mixed(span)) << 64 | u128::from(span),
                 span,
                 flags: 0,
+                is_recorded: false,
             },
-            is_joined: false,
+            caused_by: None,
         }
         .joined(parent.and_then(TraceParent::parse))
+    }
+
+    /// The id of a span within a trace.
+    pub fn span(&self) -> u64 {
+        mixed(self.seed ^ self.next.fetch_add(1, Ordering::Relaxed)).max(1)
     }
 
     /// An id that nothing else of this box has, also after a restart.
@@ -170,6 +224,28 @@ mod tests {
         assert_ne!(text[36..52], GOOD[36..52]);
         assert_eq!(text[52..], GOOD[52..]);
         assert_eq!(TraceParent::parse(GOOD).unwrap().text(), GOOD);
+        assert_eq!(trace.caused_by, NonZeroU64::new(0x00f0_67aa_0ba9_02b7));
+    }
+
+    #[test]
+    fn messages_that_came_together_share_a_trace_and_nothing_else() {
+        let traces = Traces::default();
+        let whole = traces.of(None, Some(GOOD));
+        let (one, other) = (whole.clone().part(&traces), whole.clone().part(&traces));
+        assert_ne!(one.parent.span(), other.parent.span());
+        assert_ne!(one.parent.span(), whole.parent.span());
+        assert_eq!(one.parent.trace(), other.parent.trace());
+        assert_eq!(one.caused_by, whole.caused_by);
+    }
+
+    #[test]
+    fn what_is_recorded_says_so_and_what_is_not_leaves_what_its_sender_said() {
+        let traces = Traces::default();
+        let own = traces.of(None, None);
+        assert!(!own.parent.is_sampled());
+        assert!(own.recorded(true).parent.is_sampled());
+        let given = traces.of(None, Some(GOOD)).recorded(false);
+        assert!(given.parent.is_sampled() && !given.is_recorded());
     }
 
     #[test]

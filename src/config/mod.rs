@@ -13,6 +13,7 @@ mod sections;
 mod site;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tracing;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use toml::{Table, Value};
 
+pub use self::tracing::TracingConfig;
 pub use board::{
     Architecture, Board, BoardLimits, BoardMemory, Boot, BootMethod, Loader, Sensors, UnderVoltage,
 };
@@ -64,7 +66,8 @@ pub fn is_variable(name: &str) -> bool {
         AUTH_VARIABLE,
         CREDENTIALS_VARIABLE,
     ];
-    name.starts_with(ENVIRONMENT_PREFIX) || others.contains(&name)
+    let is_ours = name.starts_with(ENVIRONMENT_PREFIX) || name.starts_with(tracing::PREFIX);
+    is_ours || others.contains(&name)
 }
 
 /// The whole configuration.
@@ -100,6 +103,8 @@ pub struct Config {
     pub health: HealthConfig,
     /// What is logged.
     pub log: LogConfig,
+    /// What is traced.
+    pub tracing: TracingConfig,
 }
 
 /// Section `[listen]`.
@@ -358,10 +363,12 @@ impl Config {
         older::rename_tiers(&mut file, &mut problems);
         let mut merged = laid_over(&defaults, file, &mut problems);
         older::apply_environment(&mut merged, environment, &mut problems);
+        tracing::apply_environment(&mut merged, environment, &mut problems);
         apply_environment(&mut merged, &defaults, environment, &mut problems);
         // Of a file that is no TOML, nothing else is worth a word.
         let mut unread = Problems::default();
-        let mut config = sections::read(merged, if is_toml { &mut problems } else { &mut unread });
+        let noted = if is_toml { &mut problems } else { &mut unread };
+        let mut config = sections::read(merged, environment, noted);
         sections::read_given(&mut config.access, environment, &mut problems);
         if let Some(text) = environment.get(TOKEN_SECRET_VARIABLE) {
             config.tokens.secret = sections::read_token_secret(text, &mut problems);

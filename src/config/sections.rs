@@ -10,13 +10,13 @@ use toml::{Table, Value};
 use super::board;
 use super::health;
 use super::problems::{Problems, Section, unknown_key};
-use super::provider;
 use super::{
     AUTH_VARIABLE, AccessConfig, AuditConfig, BreakerConfig, CREDENTIALS_VARIABLE, CeilingRule,
     Config, CoreConfig, KEYS_CREDENTIAL, KEYS_VARIABLE, LinkTiming, ListenConfig, LogConfig,
     LogFormat, MetricsConfig, RateConfig, SafetyRules, StoreConfig, TOKEN_SECRET_VARIABLE,
     TlsConfig, TokensConfig, Transport, Trust,
 };
+use super::{provider, tracing};
 use crate::base::rate::Rate;
 use crate::base::secret::Secret;
 use crate::limits::{
@@ -27,7 +27,11 @@ use crate::limits::{
 use crate::model::name::ControlName;
 use crate::tls::is_host_name;
 
-pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
+pub(super) fn read(
+    mut merged: Table,
+    environment: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Config {
     let mut section = |name: &str| match merged.remove(name) {
         Some(Value::Table(table)) => table,
         _ => Table::new(),
@@ -37,7 +41,8 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
     let (audit, log) = (section("audit"), section("log"));
     let (access, tokens) = (section("access"), section("tokens"));
     let (rate, metrics, health) = (section("rate"), section("metrics"), section("health"));
-    let (provider, board) = (section("identity-provider"), section("board"));
+    let (provider, traces) = (section("identity-provider"), section("tracing"));
+    let board = section("board");
     let access = read_access(Section::new("access", access, problems));
     Config {
         rate: read_rate(Section::new("rate", rate, problems)),
@@ -55,6 +60,7 @@ pub(super) fn read(mut merged: Table, problems: &mut Problems) -> Config {
         board: board::read(Section::new("board", board, problems)),
         health: health::read(Section::new("health", health, problems)),
         log: read_log(Section::new("log", log, problems)),
+        tracing: tracing::read(Section::new("tracing", traces, problems), environment),
     }
 }
 

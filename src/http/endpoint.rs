@@ -13,7 +13,7 @@ use super::lasting::{Lasting, Pass};
 use super::places::Full;
 use super::reply::{self, Refused};
 use super::route::Route;
-use super::{messages, rate, websocket};
+use super::{messages, rate, visit, websocket};
 use crate::base::trace::Trace;
 use crate::guard::Caller;
 use crate::mcp::{Field, ParamHeaders, Post, Reply, ReplyBody, Revision, Routing};
@@ -219,6 +219,9 @@ pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<
         && let Ok(value) = HeaderValue::try_from(id.to_string())
     {
         headers.insert(SESSION, value);
+    }
+    if let Some(parent) = &reply.trace {
+        visit::set_trace(headers, parent);
     }
     if let Some(scope) = reply.needed_scope {
         reply::set_needed_scope(headers, scope);

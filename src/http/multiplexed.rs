@@ -150,7 +150,7 @@ pub(super) async fn converse<S>(
             let requests = requests.clone();
             async move {
                 let busy = usage.begin();
-                let mut response = respond(&front, request, peer, stop).await;
+                let mut response = Box::pin(respond(&front, request, peer, stop)).await;
                 response.body_mut().hold(busy);
                 if let Some(pulse) = response.body_mut().pulse() {
                     requests.execute(async move {

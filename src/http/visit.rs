@@ -12,7 +12,7 @@ use super::body::Body;
 use super::route::Route;
 use crate::audit::Refused;
 use crate::base::text::{for_log, of_stranger};
-use crate::base::trace::Trace;
+use crate::base::trace::{Trace, TraceParent};
 use crate::guard::{Caller, CredentialId, Role};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,8 +110,9 @@ impl Visit {
         if let Ok(id) = HeaderValue::try_from(self.trace.request.as_str()) {
             headers.insert(REQUEST_ID, id);
         }
-        if let Ok(parent) = HeaderValue::try_from(self.trace.parent.text()) {
-            headers.insert(TRACEPARENT, parent);
+        // The message itself may have said more of its trace than its head did.
+        if !headers.contains_key(TRACEPARENT) {
+            set_trace(headers, &self.trace.parent);
         }
         let Some(logged) = self.logged else { return };
         let caller = self.caller.as_deref().unwrap_or("-");
@@ -127,6 +128,13 @@ impl Visit {
             request = %self.trace.request,
             "a request was answered"
         );
+    }
+}
+
+/// Tells where a request stands in a trace.
+pub(super) fn set_trace(headers: &mut HeaderMap, parent: &TraceParent) {
+    if let Ok(parent) = HeaderValue::try_from(parent.text()) {
+        headers.insert(TRACEPARENT, parent);
     }
 }
 

@@ -43,3 +43,38 @@ pub const SCRAPER_NETWORKS_MAX: usize = 16;
 
 /// Sockets that the service manager may hand over; further ones stay closed.
 pub const INHERITED_MAX: usize = 8;
+
+// Traces
+
+/// Spans that may be built in a second, and at once after a rest. More are left out and counted: a peer that asks for everything to be
+/// traced costs no more than this.
+pub const SPANS_PER_SECOND_MAX: u32 = 500;
+/// See [`SPANS_PER_SECOND_MAX`].
+pub const SPANS_AT_ONCE_MAX: u32 = 1_000;
+
+/// Of these, spans kept for what is traced already. With fewer left, no further request is.
+pub const SPANS_RESERVED: u32 = 50;
+
+/// Bytes of spans that wait for the collector; as many again are on their way to it. What finds no room is left out and counted.
+pub const SPANS_WAITING_MAX_BYTES: usize = 256 << 10;
+
+/// Bytes of waiting spans that are sent at once, before [`SPANS_SENT_EVERY`] is over.
+pub const SPANS_WAITING_SENT_BYTES: usize = 64 << 10;
+
+/// Time from the first span that waits until all that wait then are sent.
+pub const SPANS_SENT_EVERY: Duration = Duration::from_secs(2);
+
+/// Longest text in a span, bytes: names, words of a Core. What is longer is cut.
+pub const SPAN_TEXT_MAX_BYTES: usize = 120;
+
+/// How often spans are offered to a collector that cannot be reached or is busy. Then they are dropped and counted.
+pub const SPANS_OFFERED_TIMES: u32 = 3;
+
+/// Longest rest before they are offered again, whatever the collector asks for.
+pub const SPANS_REST_MAX: Duration = Duration::from_secs(30);
+
+/// Attributes that the configuration gives to all spans. More are a fault.
+pub const RESOURCE_ATTRIBUTES_MAX: usize = 32;
+
+/// Headers for the collector. More are a fault.
+pub const COLLECTOR_HEADERS_MAX: usize = 16;

@@ -102,7 +102,7 @@ impl Driver {
         self.commands.close();
         while let Ok(command) = self.commands.try_recv() {
             if let Command::Call { reply, .. } = command {
-                let _left = reply.send(Err(CommandError::Down { retry_in: SOON }));
+                reply.send(Err(CommandError::Down { retry_in: SOON }));
             }
         }
         let now = Instant::now();
@@ -149,12 +149,8 @@ impl Driver {
                 let is_late = asked + COMMAND_WAIT <= now;
                 match self.active.and_then(|at| self.peers.get_mut(at)) {
                     Some(peer) if !is_late => peer.command(now, &request, reply),
-                    Some(_) => {
-                        let _left = reply.send(Err(CommandError::Busy));
-                    }
-                    None => {
-                        let _left = reply.send(Err(self.excuse(now)));
-                    }
+                    Some(_) => reply.send(Err(CommandError::Busy)),
+                    None => reply.send(Err(self.excuse(now))),
                 }
             }
             Command::ResetBreaker => self.peers.iter_mut().for_each(|peer| peer.retry_now(now)),

@@ -132,6 +132,21 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// The kind of it in a word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Busy => "BUSY",
+            Self::Down { .. } => "LINK_DOWN",
+            Self::BreakerOpen { .. } => "BREAKER_OPEN",
+            Self::Standby => "CORE_STANDBY",
+            Self::Refused { .. } => "REFUSED",
+            Self::Unreadable { .. } => "UNREADABLE",
+            Self::NoAnswer { .. } => "NO_ANSWER",
+            Self::OutcomeUnknown { .. } => "OUTCOME_UNKNOWN",
+        }
+    }
+
     /// Whether nothing was sent, so that asking again cannot do a thing twice.
     #[must_use]
     pub const fn was_not_sent(&self) -> bool {

@@ -15,6 +15,7 @@ pub mod mixer;
 mod peer;
 mod pending;
 pub mod pin;
+mod reply;
 pub mod session;
 pub mod status;
 mod talk;
@@ -33,6 +34,7 @@ pub use connection::Cut;
 pub use dial::{Dial, NetDial};
 pub use error::{CommandError, ConnectError};
 pub use mixer::{MixerSet, Ramped};
+pub use reply::Reply;
 pub use status::{BreakerState, LinkState, LinkStatus};
 pub use watch::FastWatch;
 
@@ -40,6 +42,7 @@ use crate::base::life::Life;
 use crate::limits::COMMANDS_MAX;
 use crate::model::change::ChangeSink;
 use crate::model::name::{ComponentName, ControlName, ControlRef};
+use crate::telemetry::spans;
 use crate::wire::qrc::{
     ComponentGet, ComponentSet, ComponentState, ControlChange, ControlSet, Method, Named, Request,
     SetItem, SnapshotLoad,
@@ -84,7 +87,7 @@ pub(crate) enum Command {
         /// What to send.
         request: Request,
         /// Where the answer goes. A caller who no longer waits loses the answer, not the effect.
-        reply: oneshot::Sender<Result<Box<RawValue>, CommandError>>,
+        reply: Reply,
         /// When. A command that had to wait for too long is not sent any more.
         asked: Instant,
     },
@@ -148,15 +151,21 @@ impl Link {
         } else {
             CommandError::NoAnswer { method }
         };
+        let span = spans::command(method.as_str());
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .try_send(Command::Call {
-                request,
-                reply,
-                asked: Instant::now(),
-            })
-            .map_err(|_full_or_stopped| CommandError::Busy)?;
-        answer.await.unwrap_or(Err(unanswered))
+        let sent = self.commands.try_send(Command::Call {
+            request,
+            reply: Reply::new(reply, &span),
+            asked: Instant::now(),
+        });
+        let answer = match sent {
+            Ok(()) => answer.await.unwrap_or(Err(unanswered)),
+            Err(_full_or_stopped) => Err(CommandError::Busy),
+        };
+        if let Err(fault) = &answer {
+            reply::note(&span, fault);
+        }
+        answer
     }
 
     /// Writes controls of a component in one request and returns their states as the Core then reports them.

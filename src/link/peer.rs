@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::breaker::{Admission, Breaker, jittered};
@@ -14,7 +13,8 @@ use super::config::{CoreAddress, LASTED, LinkConfig, REFUSED_PAUSE, RETRY_FIRST,
 use super::connection::{Cut, Inbound};
 use super::dial::{Connected, Dial, Route, close};
 use super::error::{CommandError, ConnectError};
-use super::session::{Answer, Event, Oversize, SOON, Session};
+use super::reply::Reply;
+use super::session::{Event, Oversize, SOON, Session};
 use super::status::{BreakerState, LinkState, LinkStatus};
 use super::talk::{Age, Talk};
 use crate::base::backoff::{Backoff, random_unit};
@@ -453,22 +453,16 @@ impl Peer {
         }
     }
 
-    pub(super) fn command(
-        &mut self,
-        now: Instant,
-        request: &Request,
-        reply: oneshot::Sender<Answer>,
-    ) {
+    pub(super) fn command(&mut self, now: Instant, request: &Request, mut reply: Reply) {
         match &mut self.work {
             Work::Connected(talk)
                 if self.breaker.state() == BreakerState::Closed
                     && self.status.state == LinkState::Live =>
             {
+                reply.framed(request.method(), &self.status.address);
                 talk.session.command(now, request, reply);
             }
-            _ => {
-                let _left = reply.send(Err(self.excuse(now)));
-            }
+            _ => reply.send(Err(self.excuse(now))),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) async fn answer(server: &Arc<Server>, post: &Post<'_>) -> Result<Repl
         Some(_) => Some(server.session(&routing, post.caller)?.1),
         None => None,
     };
-    let trail = Trail::of(&server.traces, post.trace, &Meta::default());
+    let trail = Trail::of(server, post.trace, &Meta::default());
     let peer = admit(server, peer, count, post.caller, &trail)?;
     server.attend(post, Work::Batch(peer, trail)).await
 }
@@ -130,7 +130,7 @@ async fn one(
         &message,
         peer,
         server.offers,
-        trail.of_part(&message.meta),
+        trail.of_part(server, &message.meta),
     )
     .and_then(|heading| attend::runs(&heading).map(|running| (heading, running)));
     let (heading, running) = match prepared {

@@ -1,11 +1,13 @@
 //! `tools/call`: what a caller may do, and how a tool's answer or fault is written.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 use super::answer::Answer;
 use super::ask::{self, Ended, Subject};
@@ -21,6 +23,7 @@ use crate::service::{
     ToolFault,
 };
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans;
 
 /// Scope, arguments, the call, and its answer or fault as a result.
 pub(super) async fn call(server: &Arc<Server>, request: &Request<'_>) -> Result<Vec<u8>, Fault> {
@@ -194,10 +197,13 @@ pub(super) async fn carry_out(
 ) -> Result<Step<ToolAnswer>, ToolFault> {
     let (service, tool) = (registered.service(), registered.tool());
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
+    let span = spans::tool(&trail.trace, tool.name, call.caller.role.as_str());
     if tool.effect == Effect::Read {
         let (caller, began) = (call.caller.clone(), Instant::now());
-        let answer = tokio::time::timeout(limit, service.call(call)).await;
+        let mut work = pin!(tokio::time::timeout(limit, service.call(call)).instrument(span));
+        let answer = work.as_mut().await;
         let answer = answer.unwrap_or_else(|_| Err(took_too_long(tool)));
+        note_failure(work.span(), &answer);
         let actor = trail.actor(&caller);
         let outcome = outcome_word(&answer);
         count(&server.metrics, tool.name, &answer, began);
@@ -232,10 +238,12 @@ pub(super) async fn carry_out(
             writing.end(fault.code.as_str());
             return Err(fault);
         }
-        let outcome = tokio::time::timeout(limit, service.call(call)).await.unwrap_or_else(|_| {
+        let work = tokio::time::timeout(limit, service.call(call));
+        let outcome = work.instrument(span.clone()).await.unwrap_or_else(|_| {
             cancel.cancel();
             Err(took_too_long(&effect))
         });
+        note_failure(&span, &outcome);
         let result = outcome_word(&outcome);
         writing.end(result);
         count(&metrics, name, &outcome, started);
@@ -247,6 +255,12 @@ pub(super) async fn carry_out(
         // A fault of the program: it goes on where it would have gone on without the task.
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(_) => Err(took_too_long(tool)),
+    }
+}
+
+fn note_failure(span: &Span, outcome: &Result<Step<ToolAnswer>, ToolFault>) {
+    if let Err(fault) = outcome {
+        spans::failed(span, fault.code.as_str());
     }
 }
 

@@ -121,7 +121,7 @@ impl Connection {
     pub fn take_traced(&self, message: &[u8], trace: Option<&Trace>) -> Result<(), Overrun> {
         if batch::is_batch(message) {
             let session = self.0.session.lock().clone();
-            let trail = Trail::of(&self.0.server.traces, trace, &Meta::default());
+            let trail = Trail::of(&self.0.server, trace, &Meta::default());
             return match batch::work(&self.0.server, message, session, trail, &self.0.caller)
                 .and_then(|work| self.begin(message, work))
             {
@@ -167,7 +167,7 @@ impl Connection {
             None => (None, Meta::default()),
         };
         let server = &self.0.server;
-        let trail = Trail::of(&server.traces, None, &meta);
+        let trail = Trail::of(server, None, &meta);
         server.note_too_often(&self.0.caller, &trail);
         self.refuse(&Fault::too_often(&exceeded, is_modern), id)
     }
@@ -212,7 +212,7 @@ impl Connection {
         body: &[u8],
         trace: Option<&Trace>,
     ) -> Result<(), Fault> {
-        let trail = Trail::of(&self.0.server.traces, trace, &message.meta);
+        let trail = Trail::of(&self.0.server, trace, &message.meta);
         let server = &self.0.server;
         match ladder::era(message, Field::Absent) {
             Era::Modern => {

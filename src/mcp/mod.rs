@@ -41,6 +41,7 @@ mod welcome;
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 pub use connection::{Connection, Outgoing, Overrun};
 pub use error::{Code, error_json};
@@ -82,7 +84,7 @@ use self::session::Sessions;
 use self::trail::Trail;
 use crate::audit::Audit;
 use crate::base::shutdown::Stop;
-use crate::base::trace::Traces;
+use crate::base::trace::{TraceParent, Traces};
 use crate::guard::Caller;
 use crate::limits::{
     ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, LIST_PAGE, STREAMS_MAX,
@@ -90,6 +92,7 @@ use crate::limits::{
 };
 use crate::service::{Abilities, Registry, RegistryError, Service};
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::spans::{self, Spans};
 
 /// How the server names itself to clients.
 #[derive(Debug, Clone)]
@@ -140,6 +143,8 @@ pub struct Server {
     audit: Audit,
     /// Makes ids of messages.
     traces: Traces,
+    /// Decides which of them are traced.
+    spans: Arc<Spans>,
     sessions: Arc<Mutex<Sessions>>,
     /// Who wants to hear of changes.
     hub: Arc<Hub>,
@@ -186,6 +191,7 @@ impl Server {
             tasks,
             audit: Audit::default(),
             traces: Traces::default(),
+            spans: Arc::clone(spans::of_process()),
             sessions: Arc::default(),
             hub,
             lines: Budget::default(),
@@ -284,16 +290,19 @@ impl Server {
             Kind::Request(id) => Some(id),
             Kind::Notification | Kind::Response => None,
         };
-        match self.dispatch(&post, &message).await {
+        let mut trace = None;
+        let reply = match self.dispatch(&post, &message, &mut trace).await {
             Ok(reply) => reply,
             Err(fault) => Reply::fault(&fault, id),
-        }
+        };
+        Reply { trace, ..reply }
     }
 
     async fn dispatch(
         self: &Arc<Self>,
         post: &Post<'_>,
         message: &Message<'_>,
+        trace: &mut Option<Box<TraceParent>>,
     ) -> Result<Reply, Fault> {
         let heading = match self.understand(post, message) {
             Ok(Understood::Answered(reply)) => return Ok(reply),
@@ -304,6 +313,9 @@ impl Server {
                 return Err(fault);
             }
         };
+        let parent = heading.trail.trace.parent;
+        let is_news = post.trace.is_some_and(|given| given.parent != parent);
+        *trace = is_news.then(|| Box::new(parent));
         if attend::may_speak(post, &heading) {
             let running = attend::runs(&heading)?;
             let work = Work::One(heading.into_owned(), running);
@@ -343,7 +355,7 @@ impl Server {
         let routing = post.routing.unwrap_or_default();
         let heading = match (ladder::era(message, routing.version), message.kind) {
             (Era::Modern, Kind::Request(id)) => {
-                let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                let trail = Trail::of(self, post.trace, &message.meta);
                 self.modern_heading(id, message, post.routing.as_ref(), trail)?
             }
             (Era::Modern, Kind::Notification) => {
@@ -359,7 +371,7 @@ impl Server {
                 let (_, peer) = self.session(&routing, post.caller)?;
                 match kind {
                     Kind::Request(id) => {
-                        let trail = Trail::of(&self.traces, post.trace, &message.meta);
+                        let trail = Trail::of(self, post.trace, &message.meta);
                         legacy_heading(id, message, &peer, self.offers, trail)?
                     }
                     Kind::Notification | Kind::Response => {
@@ -402,7 +414,13 @@ impl Server {
         method: Method,
     ) -> Result<Vec<u8>, Fault> {
         let began = Instant::now();
-        let result = self.handle(request, method).await;
+        let trace = &request.trail.trace;
+        let span = spans::request(trace, method.as_str(), request.revision.as_str());
+        let mut work = pin!(self.handle(request, method).instrument(span));
+        let result = work.as_mut().await;
+        if let Err(fault) = &result {
+            spans::failed(work.span(), fault.code.word());
+        }
         self.count(method, &result, began);
         result
     }

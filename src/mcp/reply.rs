@@ -4,7 +4,7 @@ use super::error::Fault;
 use super::ladder::Routing;
 use super::session::SessionId;
 use super::stream::EventStream;
-use crate::base::trace::Trace;
+use crate::base::trace::{Trace, TraceParent};
 use crate::guard::{Caller, Exceeded, Scope};
 
 /// A body that was posted, and what came with it.
@@ -35,6 +35,8 @@ pub struct Reply {
     pub needed_scope: Option<Scope>,
     /// Why the caller has to wait, with status 429.
     pub exceeded: Option<Box<Exceeded>>,
+    /// Where the message stands in a trace, if that is not what its transport said.
+    pub trace: Option<Box<TraceParent>>,
 }
 
 /// The body of a reply.
@@ -56,6 +58,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            trace: None,
         }
     }
 
@@ -66,6 +69,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            trace: None,
         }
     }
 
@@ -76,6 +80,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            trace: None,
         }
     }
 
@@ -86,6 +91,7 @@ impl Reply {
             session: None,
             needed_scope: fault.needed_scope,
             exceeded: fault.exceeded.clone(),
+            trace: None,
         }
     }
 }

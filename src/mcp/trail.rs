@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::schema::{self, Meta};
 use super::{Request, Server};
 use crate::audit::{Actor, Audit, Refused};
-use crate::base::trace::{Trace, TraceParent, Traces};
+use crate::base::trace::{Trace, TraceParent};
 use crate::guard::Caller;
 use crate::telemetry::metrics::Metrics;
 
@@ -26,27 +26,28 @@ pub(super) struct Trail {
 
 impl Trail {
     /// Of a message whose transport gave it these ids, or none.
-    pub(super) fn of(traces: &Traces, given: Option<&Trace>, meta: &Meta<'_>) -> Self {
+    pub(super) fn of(server: &Server, given: Option<&Trace>, meta: &Meta<'_>) -> Self {
         let parent = meta.traceparent.and_then(schema::text);
         let trace = match given {
             Some(given) => {
                 let parent = parent.as_deref().and_then(TraceParent::parse);
                 given.clone().joined(parent)
             }
-            None => traces.of(None, parent.as_deref()),
+            None => server.traces.of(None, parent.as_deref()),
         };
         Self {
-            trace,
+            trace: server.spans.decide(trace),
             is_told: given.is_none(),
         }
     }
 
     /// The one of a message of an array that was carried by this one.
-    pub(super) fn of_part(&self, meta: &Meta<'_>) -> Self {
+    pub(super) fn of_part(&self, server: &Server, meta: &Meta<'_>) -> Self {
         let parent = meta.traceparent.and_then(schema::text);
         let parent = parent.as_deref().and_then(TraceParent::parse);
+        let part = self.trace.clone().part(&server.traces);
         Self {
-            trace: self.trace.clone().joined(parent),
+            trace: server.spans.decide(part.joined(parent)),
             is_told: self.is_told,
         }
     }
@@ -113,14 +114,15 @@ impl Server {
         });
     }
 
-    /// `_meta` of a result: with the id of the request where no header says it.
+    /// `_meta` of a result: with the id of the request and its place in a trace where no header says them.
     pub(super) fn meta_of(&self, trail: &Trail) -> Cow<'_, str> {
         let open = self.meta.strip_suffix('}');
         match open.filter(|_| trail.is_told) {
             // An id is made of letters, digits and a few signs that JSON takes as they are.
             Some(open) => Cow::Owned(format!(
-                "{open},\"rackhand/requestId\":\"{}\"}}",
-                trail.trace.request
+                "{open},\"rackhand/requestId\":\"{}\",\"traceparent\":\"{}\"}}",
+                trail.trace.request,
+                trail.trace.parent.text()
             )),
             None => Cow::Borrowed(&self.meta),
         }

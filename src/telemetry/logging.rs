@@ -2,63 +2,87 @@
 //! or one JSON object a line for programs. Whatever is logged, a line stays one line, steers no terminal and shows no key.
 
 use std::collections::VecDeque;
-use std::fmt::{self, Debug, Write as _};
+use std::fmt::{Debug, Write as _};
 use std::io::{self, IsTerminal as _};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::field::{MakeExt as _, RecordFields};
-use tracing_subscriber::filter::{LevelFilter, ParseError, Targets};
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, ParseError, Targets, filter_fn};
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::writer::MakeWriterExt as _;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry, reload};
 
+use super::spans::{self, OnlySpans, SpanLayer};
 use crate::base::clock::UnixMillis;
 use crate::base::text::{for_log, plain_json};
 use crate::config::LogFormat;
 use crate::limits::{LOG_LINE_KEPT_BYTES, LOG_LINES_KEPT};
 
-/// Starts logging at a level or filter such as `info,rackhand::link=debug`.
+/// What steers the filter of the running log.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// Starts logging at a level or filter such as `info,rackhand::link=debug`, and has spans written for a collector once there is one.
 ///
 /// # Errors
 ///
 /// The filter cannot be read.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
-    let filter: Targets = filter.parse()?;
-    let is_terminal = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::TRACE)
+    let (targets, handle) = reload::Layer::new(filter.parse::<Targets>()?);
+    // Spans are for collectors; a line of the log says by itself what it is about.
+    let events =
+        filter_fn(|meta: &Metadata<'_>| meta.is_event()).with_max_level_hint(LevelFilter::TRACE);
+    let log = fmt::layer()
         .with_writer(io::stderr.and(Tail))
-        .with_ansi(is_terminal);
-    // A second call, in a test, keeps the first subscriber.
-    let _already_started = match format {
-        LogFormat::Json => log
-            .event_format(JsonLine)
-            .fmt_fields(Fields)
-            .finish()
-            .with(filter)
-            .try_init(),
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => log
-            .fmt_fields(Fields)
-            .without_time()
-            .with_target(false)
-            .finish()
-            .with(filter)
-            .try_init(),
-        LogFormat::Text => log
-            .fmt_fields(Fields)
-            .with_target(false)
-            .finish()
-            .with(filter)
-            .try_init(),
+        .with_ansi(io::stderr().is_terminal())
+        .fmt_fields(Fields);
+    let log: Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Json => Box::new(log.event_format(JsonLine)),
+        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
+            Box::new(log.without_time().with_target(false))
+        }
+        LogFormat::Text => Box::new(log.with_target(false)),
     };
+    let spans = spans::of_process();
+    let traces = SpanLayer(Arc::clone(spans)).with_filter(OnlySpans(Arc::clone(spans)));
+    let all = tracing_subscriber::registry()
+        .with(log.with_filter(targets.and(events)))
+        .with(traces);
+    // A second call, in a test, keeps the first subscriber.
+    if all.try_init().is_ok() {
+        let _first = FILTER.set(handle);
+    }
     Ok(())
+}
+
+/// Has the running log follow another level or filter.
+///
+/// # Errors
+///
+/// The filter cannot be read.
+pub fn set_filter(filter: &str) -> Result<(), ParseError> {
+    let targets: Targets = filter.parse()?;
+    if let Some(handle) = FILTER.get() {
+        // It is gone only with the subscriber, which is never.
+        let _there = handle.reload(targets);
+    }
+    Ok(())
+}
+
+/// Whether a level or filter can be read.
+///
+/// # Errors
+///
+/// It cannot.
+pub fn check_filter(filter: &str) -> Result<(), ParseError> {
+    filter.parse::<Targets>().map(drop)
 }
 
 /// The last lines of the log, for the status page.
@@ -118,7 +142,11 @@ impl MakeWriter<'_> for Tail {
 struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
-    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+    fn format_fields<R: RecordFields>(
+        &self,
+        writer: Writer<'writer>,
+        fields: R,
+    ) -> std::fmt::Result {
         debug_fn(|writer, field, value| {
             let text = format!("{value:?}");
             let text = for_log(&text);
@@ -146,7 +174,7 @@ where
         _: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
+    ) -> std::fmt::Result {
         let mut line = Line(Map::new());
         line.put("time", UnixMillis::now().to_iso_millis().into());
         line.put("level", event.metadata().level().as_str().into());

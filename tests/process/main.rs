@@ -18,3 +18,4 @@ mod manager;
 mod stdio;
 mod store;
 mod tls;
+mod traces;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::value::RawValue;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::exchange::{Purpose, Touched, Waiter};
-use super::{Answer, Phase, Session};
+use super::{Phase, Session};
+use crate::link::Reply;
 use crate::link::config::COMMAND_WAIT;
 use crate::link::error::CommandError;
 use crate::model::change::ChangeSink;
@@ -27,8 +27,7 @@ impl Waiter {
             (true, true) => CommandError::OutcomeUnknown { method },
             (true, false) => CommandError::NoAnswer { method },
         };
-        // A caller who left does not need it.
-        let _left = self.reply.send(Err(fault));
+        self.reply.send(Err(fault));
     }
 }
 
@@ -40,9 +39,10 @@ impl Session {
     }
 
     /// A caller's request. Only a live link takes it.
-    pub fn command(&mut self, now: Instant, request: &Request, reply: oneshot::Sender<Answer>) {
+    pub fn command(&mut self, now: Instant, request: &Request, reply: impl Into<Reply>) {
+        let reply = reply.into();
         if !matches!(self.phase, Phase::Live) {
-            let _left = reply.send(Err(CommandError::Down { retry_in: SOON }));
+            reply.send(Err(CommandError::Down { retry_in: SOON }));
             return;
         }
         let waiter = Waiter {
@@ -55,7 +55,7 @@ impl Session {
             .exchange
             .ask(now, COMMAND_WAIT, request, Purpose::Command(waiter));
         if let Err(Purpose::Command(waiter)) = asked {
-            let _left = waiter.reply.send(Err(CommandError::Busy));
+            waiter.reply.send(Err(CommandError::Busy));
         }
     }
 
@@ -79,7 +79,7 @@ impl Session {
                 message,
             }),
         };
-        let _left = waiter.reply.send(answer);
+        waiter.reply.send(answer);
     }
 
     /// A command's answer did not come in time. What a write may have moved is read again, so that the sink hears it either way.

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::Answer;
 use crate::base::secret::Secret;
 use crate::limits::{COMMANDS_IN_FLIGHT_MAX, IN_FLIGHT_MAX};
+use crate::link::Reply;
 use crate::link::config::SEND_AT_LEAST_EVERY;
 use crate::link::groups::{Chunk, GroupKey};
 use crate::link::pending::{Pending, Waiting};
@@ -40,7 +39,7 @@ pub(super) struct Waiter {
     pub(super) method: Method,
     pub(super) changes_the_room: bool,
     pub(super) touched: Touched,
-    pub(super) reply: oneshot::Sender<Answer>,
+    pub(super) reply: Reply,
 }
 
 /// The controls that a request reads or writes.

@@ -369,7 +369,7 @@ async fn serve(mut inbox: mpsc::Receiver<Command>, peer: Arc<Mutex<Peer>>) {
     while let Some(command) = inbox.recv().await {
         if let Command::Call { request, reply, .. } = command {
             let answer = take(&mut peer.lock(), request);
-            reply.send(answer).ok();
+            reply.send(answer);
         }
     }
 }

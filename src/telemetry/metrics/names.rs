@@ -67,6 +67,8 @@ names! {
     AUDIT_WAITING = Gauge "rackhand_audit_waiting_lines" "Lines of the audit trail that are not on disk yet";
     AUDIT_LOST = Counter "rackhand_audit_lost_lines" "Lines of the audit trail that never came to disk";
     AUDIT_BYTES = Gauge "rackhand_audit_bytes" "Bytes of the audit trail on disk";
+    SPANS = Counter "rackhand_spans" "Spans of traces that left the box or were dropped, by what became of them";
+    SPANS_WAITING = Gauge "rackhand_spans_waiting_bytes" "Bytes of spans that wait for the collector";
     HEALTH = Gauge "rackhand_health" "How well each check is: 0 healthy, 1 degraded, 2 unhealthy";
     HEALTH_CHANGES = Counter "rackhand_health_changes" "Times that a check changed its mind, by check";
     UPTIME = Gauge "process_uptime_seconds" "Time since the process started";
