@@ -1,5 +1,7 @@
 //! What a transport hands over with one body, and what it gets back.
 
+use std::time::Duration;
+
 use super::error::Fault;
 use super::ladder::Routing;
 use super::session::SessionId;
@@ -35,6 +37,8 @@ pub struct Reply {
     pub needed_scope: Option<Scope>,
     /// Why the caller has to wait, with status 429.
     pub exceeded: Option<Box<Exceeded>>,
+    /// How long to wait, where it is longer than a second.
+    pub retry_after: Option<Duration>,
 }
 
 /// The body of a reply.
@@ -56,6 +60,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            retry_after: None,
         }
     }
 
@@ -66,6 +71,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            retry_after: None,
         }
     }
 
@@ -76,6 +82,7 @@ impl Reply {
             session: None,
             needed_scope: None,
             exceeded: None,
+            retry_after: None,
         }
     }
 
@@ -86,6 +93,7 @@ impl Reply {
             session: None,
             needed_scope: fault.needed_scope,
             exceeded: fault.exceeded.clone(),
+            retry_after: fault.retry_after,
         }
     }
 }

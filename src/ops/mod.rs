@@ -3,5 +3,6 @@
 
 pub mod health;
 pub mod host;
+pub mod pressure;
 pub mod pulse;
 pub mod watchdog;
