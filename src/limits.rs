@@ -32,6 +32,25 @@ pub const CORE_FRAME_MAX_BYTES: usize = 16 << 20;
 /// Longest text, bytes, of a control that is mirrored at all. A longer one is a script's source or log: it is not subscribed.
 pub const SUBSCRIBED_TEXT_MAX_BYTES: usize = 16 << 10;
 
+/// Controls of one component that are taken; real ones have up to 693. Further ones are left out, and the link says so.
+pub const COMPONENT_CONTROLS_MAX: usize = 8_192;
+
+/// Properties of one component that are taken. Further ones are left out.
+pub const PROPERTIES_MAX: usize = 256;
+
+/// Properties of all components of a design that are taken. Further ones are left out.
+pub const PROPERTIES_ALL_MAX: usize = 16_384;
+
+/// Choices of one control that are taken. Further ones are left out.
+pub const CHOICES_MAX: usize = 1_024;
+
+/// States in one answer of the Core about controls that were asked for: several times [`READ_MAX`]. Further ones are left out.
+pub const ANSWERED_MAX: usize = 1_024;
+
+/// Longest answer of the Core to a command of a caller, bytes: a hundred controls with the longest texts that are subscribed take 1.6 MB. A
+/// longer one is as good as one that cannot be read.
+pub const ANSWERED_MAX_BYTES: usize = 2 << 20;
+
 /// Frames in a row that could not be read before the connection is given up.
 pub const GARBAGE_IN_ROW_MAX: u8 = 3;
 

@@ -24,6 +24,7 @@ use crate::ops::health::{
 };
 use crate::ops::host::disk::{Disks, Fill, Probe};
 use crate::ops::host::{Host, Root, SLOW, keep};
+use crate::ops::pressure::Gauge;
 use crate::ops::pulse::{Lag, Pulse};
 use crate::ops::watchdog::Vitals;
 use crate::safety::Policy;
@@ -44,6 +45,7 @@ pub(super) struct Health {
     audit: Audit,
     config: HealthConfig,
     pulse: Pulse,
+    gauge: Gauge,
     host: watch::Sender<Host>,
     disks: watch::Sender<Disks>,
     disk_flight: Flight,
@@ -95,6 +97,7 @@ pub(super) struct Parts<'a> {
     pub(super) store_flight: Flight,
     pub(super) audit: Audit,
     pub(super) pulse: Pulse,
+    pub(super) gauge: Gauge,
     pub(super) stop: Stop,
 }
 
@@ -114,6 +117,7 @@ impl Health {
             audit: parts.audit,
             config: config.health.clone(),
             pulse: parts.pulse,
+            gauge: parts.gauge,
             host: watch::Sender::default(),
             disks: watch::Sender::default(),
             disk_flight: Flight::default(),
@@ -227,6 +231,7 @@ impl Health {
             .collect();
         let (mut store, mut host) = (self.store.clone(), self.host.subscribe());
         let (mut disks, mut stuck) = (self.disks.subscribe(), self.pulse.watch());
+        let mut gauge = self.gauge.watch();
         loop {
             self.look();
             let links = links.iter_mut().map(|link| link.changed().boxed());
@@ -246,6 +251,7 @@ impl Health {
                 _ = host.changed() => {}
                 _ = disks.changed() => {}
                 _ = stuck.changed() => {}
+                _ = gauge.changed() => {}
                 // A batch of the store that takes too long tells nobody.
                 () = sleep(self.config.every.min(SLOW)) => {}
             }
@@ -323,6 +329,7 @@ impl Health {
             cpu: memory.load(),
             growth: memory.growth.slope(),
             jump: memory.jump,
+            pressure: self.gauge.told(),
             lag: self.pulse.lag(),
             stuck: self.pulse.stuck_for(),
             tasks: self.pulse.tasks(),
@@ -412,7 +419,7 @@ impl Source for Health {
         let store = self.store.borrow().clone();
         let audit = self.audit.status();
         let (host, disks) = (self.host.borrow().clone(), self.disks.borrow().clone());
-        let lag = self.pulse.lag();
+        let (lag, told) = (self.pulse.lag(), self.gauge.told());
         let fill = |fill: Option<Fill>| {
             fill.map(|fill| json!({ "percent": fill.percent, "free": fill.free }))
         };
@@ -449,6 +456,19 @@ impl Source for Health {
                 "memory_total": host.total,
                 "memory_available": host.available,
                 "memory_pressure_percent": host.pressure,
+                "memory_group": told.group.map(|group| json!({
+                    "used": group.used,
+                    "most": group.most,
+                    "hits": group.hits,
+                    "killed": group.killed,
+                })),
+                "memory": told.strain.as_str(),
+                "given_up": {
+                    "history": told.given_up.history,
+                    "watches": told.given_up.watches,
+                    "streams": told.given_up.streams,
+                    "refused": self.gauge.refused(),
+                },
                 "cpu_percent": self.memory.lock().loads.back(),
                 "temperature": host.temperature,
                 "low_voltage": host.power.map(|power| power.is_low),

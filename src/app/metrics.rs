@@ -10,6 +10,7 @@ use crate::audit::Audit;
 use crate::limits::MEMORY_BUDGET_BYTES;
 use crate::link::{BreakerState, LinkState, LinkStatus};
 use crate::ops::health::Level;
+use crate::ops::pressure::{Gauge, Strain};
 use crate::service::qsys::System;
 use crate::store::StoreStatus;
 use crate::store::view::MirrorStatus;
@@ -25,6 +26,7 @@ pub(super) struct Numbers {
     pub(super) audit: Audit,
     pub(super) health: Arc<Health>,
     pub(super) spans: Arc<Spans>,
+    pub(super) gauge: Gauge,
 }
 
 impl Facts for Numbers {
@@ -61,16 +63,37 @@ impl Numbers {
             facts.push(Fact::new(&names::HEALTH, &labels, level));
             facts.push(Fact::new(&names::HEALTH_CHANGES, &labels, check.changes));
         }
+        let told = self.gauge.told();
         let uptime = report.began.elapsed().as_secs_f64();
         facts.push(Fact::new(&names::UPTIME, &[], uptime));
         for (kind, bytes) in [
             ("rss", host.rss),
             ("available", host.available),
             ("budget", u64::try_from(MEMORY_BUDGET_BYTES).ok()),
+            ("used_of_limit", told.group.map(|group| group.used)),
+            ("limit", told.group.map(|group| group.most)),
         ] {
             let labels = [("type", kind)];
             facts.extend(bytes.map(|bytes| Fact::new(&names::MEMORY, &labels, bytes)));
         }
+        let strain = match told.strain {
+            Strain::Calm => 0.0,
+            Strain::Tight => 1.0,
+            Strain::Critical => 2.0,
+        };
+        facts.push(Fact::new(&names::PRESSURE, &[], strain));
+        for (kind, count) in [
+            ("history", told.given_up.history),
+            ("streams", told.given_up.streams),
+            ("watches", told.given_up.watches),
+        ] {
+            facts.push(Fact::new(&names::GIVEN_UP, &[("kind", kind)], count));
+        }
+        facts.push(Fact::new(
+            &names::PRESSURE_REFUSED,
+            &[],
+            self.gauge.refused(),
+        ));
         let load = own_load.map(|load| load.number() / 100.0);
         facts.extend(load.map(|load| Fact::new(&names::CPU, &[], load)));
         let open = host.descriptors.map(|(open, _)| open);

@@ -13,6 +13,7 @@ pub mod keys;
 mod keys_seen;
 mod metrics;
 mod parts;
+mod pressure;
 pub mod probe;
 pub mod provision;
 pub mod rescue;
@@ -50,6 +51,7 @@ use crate::limits::PIPE_DRAIN_SECS;
 use crate::link::{self, Dial, NetDial};
 use crate::mcp::{Server, ServerInfo};
 use crate::ops::health::Source;
+use crate::ops::pressure::Gauge;
 use crate::ops::pulse::Pulse;
 use crate::ops::watchdog;
 use crate::service::Service;
@@ -310,6 +312,7 @@ impl Running {
         parts
             .http
             .spawn(pulse.clone().keep(parts.stop_http.clone()));
+        let gauge = Gauge::default();
         let watched = health::Parts {
             cores: &cores,
             policy: Arc::clone(&policy),
@@ -317,6 +320,7 @@ impl Running {
             store_flight,
             audit: audit.clone(),
             pulse,
+            gauge: gauge.clone(),
             stop: stop.clone(),
         };
         let health = Health::new(config, watched);
@@ -328,8 +332,10 @@ impl Running {
             audit: audit.clone(),
             health: Arc::clone(&health),
             spans,
+            gauge: gauge.clone(),
         });
-        let qsys = Arc::new(QsysService::new(cores, policy));
+        let qsys = QsysService::new(cores, policy).with_gauge(gauge.clone());
+        let qsys = Arc::new(qsys);
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
@@ -348,10 +354,12 @@ impl Running {
             hurry: Stop::new(),
         };
         let system = Arc::new(system.with_ending(ending.clone()));
-        let services: [Arc<dyn Service>; 2] = [qsys, system];
-        let server = Server::new(&services, server_info())?.with_audit(audit.clone());
+        let services: [Arc<dyn Service>; 2] = [Arc::<QsysService>::clone(&qsys), system];
+        let server = Server::new(&services, server_info())?
+            .with_audit(audit.clone())
+            .with_gauge(gauge.clone());
         let server = Arc::new(server);
-        guard.set_witness(Arc::new(audit::Ears(audit)));
+        guard.set_witness(Arc::new(audit::Ears(audit.clone())));
         parts
             .http
             .spawn(Arc::clone(&server).keep(parts.stop_http.clone()));
@@ -363,9 +371,23 @@ impl Running {
             let desk = Desk::open(config, guard, Arc::clone(dial), again.clone())?;
             front = front.with_setup(Arc::new(desk));
         }
+        let front = Arc::new(front);
+        let givers = pressure::Givers {
+            server: Arc::clone(&server),
+            front: Arc::clone(&front),
+            qsys,
+            audit,
+        };
+        let stop_looking = parts.stop_http.clone();
+        parts.http.spawn(pressure::keep(
+            givers,
+            gauge,
+            config.health.clone(),
+            stop_looking,
+        ));
         Ok(Self {
             server,
-            front: Arc::new(front),
+            front,
             health,
             parts,
             store_status,

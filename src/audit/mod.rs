@@ -53,7 +53,7 @@ use self::sums::Sums;
 use crate::base::clock::UnixMillis;
 use crate::base::trace::Traces;
 use crate::config::AuditConfig;
-use crate::limits::{AUDIT_ACTIONS_KEPT, AUDIT_WAITING_MAX};
+use crate::limits::{AUDIT_ACTIONS_KEPT, AUDIT_KEPT_WHEN_SHORT, AUDIT_WAITING_MAX};
 
 /// The folder of the trail within the folder of the store.
 pub const FOLDER: &str = "audit";
@@ -352,6 +352,12 @@ impl Audit {
         status.lost += lost;
         status.dropped = self.0.outbox.as_ref().map_or(0, Outbox::dropped);
         status
+    }
+
+    /// Forgets all but the newest entries in memory. What was an action is still on disk. How many.
+    #[must_use]
+    pub fn shorten(&self) -> usize {
+        self.0.state.lock().rings.shorten(AUDIT_KEPT_WHEN_SHORT)
     }
 
     /// What is in memory, newest first.

@@ -55,6 +55,18 @@ impl Rings {
         }
     }
 
+    /// Forgets all but the newest of each kind. How many.
+    pub(super) fn shorten(&mut self, kept: usize) -> usize {
+        let mut count = 0;
+        for ring in [&mut self.actions, &mut self.reads, &mut self.refusals] {
+            let older = ring.len().saturating_sub(kept);
+            ring.drain(..older);
+            ring.shrink_to_fit();
+            count += older;
+        }
+        count
+    }
+
     /// Everything, newest first.
     pub(super) fn newest_first(&self) -> impl Iterator<Item = &Placed> {
         let mut rest =
@@ -97,6 +109,20 @@ mod tests {
         assert_eq!(all.len(), 2 * AUDIT_LOOKS_KEPT + 1);
         assert!(all.is_sorted_by(|a, b| a > b));
         assert_eq!(all.last(), Some(&5_000));
+    }
+
+    #[test]
+    fn when_memory_runs_short_the_newest_of_each_kind_stay() {
+        let mut rings = Rings::default();
+        for order in 0..30 {
+            let kinds = [Kind::Write, Kind::Read, Kind::Refused];
+            rings.push(order, entry(kinds[usize::try_from(order).unwrap() % 3]));
+        }
+        assert_eq!((rings.shorten(2), rings.shorten(2)), (24, 0));
+        let left: Vec<_> = rings.newest_first().map(|(order, _)| *order).collect();
+        assert_eq!(left, [29, 28, 27, 26, 25, 24]);
+        rings.push(30, entry(Kind::Write));
+        assert_eq!(rings.newest_first().count(), 7);
     }
 
     #[test]

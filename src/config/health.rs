@@ -16,6 +16,10 @@ pub struct HealthConfig {
     pub disk: Steps,
     /// Memory of the process, percent of what it may take.
     pub memory: Steps,
+    /// Memory in use from which on what is only convenient is given up, percent of what the process may take.
+    pub tight: u64,
+    /// The same for watches and idle streams.
+    pub critical: u64,
     /// Memory that the machine has left, percent.
     pub memory_left: u64,
     /// Growth that is called a leak, KiB an hour.
@@ -51,11 +55,14 @@ pub struct Steps {
 
 pub(super) fn read(mut section: Section<'_>) -> HealthConfig {
     let section = &mut section;
+    let [tight, critical] = pressure(section);
     HealthConfig {
         root: section.text("root").into(),
         every: Duration::from_secs(section.whole("every-secs", 1..=3_600)),
         disk: steps(section, "disk", "-percent", 100),
         memory: steps(section, "memory", "-percent", 100),
+        tight,
+        critical,
         memory_left: section.whole("memory-left-percent", 0..=50),
         leak: section.whole("leak-kib-per-hour", 64..=1_048_576),
         lag: steps(section, "loop", "-millis", 60_000),
@@ -68,6 +75,15 @@ pub(super) fn read(mut section: Section<'_>) -> HealthConfig {
         clock_jump: section.whole("clock-jump-secs", 1..=86_400),
         drops: section.whole("drops-per-hour", 1..=8),
     }
+}
+
+fn pressure(section: &mut Section<'_>) -> [u64; 2] {
+    let (low, high) = ("memory-tight-percent", "memory-critical-percent");
+    let [tight, critical] = [low, high].map(|key| section.whole(key, 1..=100));
+    if tight > critical {
+        section.fault(high, format!("{critical} is less than `{low}`, {tight}"));
+    }
+    [tight, critical]
 }
 
 fn steps(section: &mut Section<'_>, what: &str, unit: &str, most: u64) -> Steps {

@@ -120,6 +120,12 @@ impl Guard {
         }
     }
 
+    /// Forgets which tokens were checked: each is checked once again. How many.
+    #[must_use]
+    pub fn forget_checked(&self) -> usize {
+        self.bearers.forget_checked()
+    }
+
     /// The guard with these keys too, which stand for as long as the process. One of a name that the file has takes its place.
     #[must_use]
     pub fn with_keys(self, given: Vec<KeyRecord>) -> Self {

@@ -230,7 +230,8 @@ pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<
         reply::set_retry_after(headers, exceeded.retry_after);
         rate::tell_refused(headers, exceeded);
     } else if matches!(reply.status, 429 | 503) {
-        reply::set_retry_after(headers, Duration::from_secs(1));
+        let wait = reply.retry_after.unwrap_or(Duration::from_secs(1));
+        reply::set_retry_after(headers, wait);
     }
     response
 }

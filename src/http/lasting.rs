@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::Front;
 use super::converse::Taken;
-use super::farewell;
+use super::farewell::Why;
 use super::messages::Messages;
 use super::socket::Socket;
 use super::sse::{Source, Sse};
@@ -114,6 +115,14 @@ where
     pour(socket, source, pass, is_chunked, stop).await
 }
 
+/// What comes next on a stream.
+enum Next {
+    /// Its client is asked to leave.
+    Leave,
+    /// This, or its end.
+    Piece(Option<Bytes>),
+}
+
 async fn pour<S>(
     mut socket: Box<Socket<S>>,
     mut source: Source,
@@ -137,16 +146,26 @@ where
             () = stop.cancelled(), if last_words.is_none() => {
                 source.end();
                 last_words = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
-                farewell::event()
+                Why::Stops.event()
             }
             () = pass.ended(), if last_words.is_none() => {
                 source.end();
                 last_words = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
                 continue;
             }
-            piece = poll_fn(|context| source.poll_next(context)) => match piece {
-                Some(piece) => piece,
-                None => break,
+            next = poll_fn(|context| {
+                if last_words.is_none() && source.poll_leave(context).is_ready() {
+                    return Poll::Ready(Next::Leave);
+                }
+                source.poll_next(context).map(Next::Piece)
+            }) => match next {
+                Next::Leave => {
+                    source.end();
+                    last_words = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
+                    Why::Short.event()
+                }
+                Next::Piece(Some(piece)) => piece,
+                Next::Piece(None) => break,
             },
             () = until(last_words) => break,
             read = socket.read(&mut buffer) => {

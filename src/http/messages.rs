@@ -82,6 +82,11 @@ impl Messages {
         }))
     }
 
+    /// Ready when the client is asked to leave, and nothing is under way any more.
+    pub(super) fn poll_leave(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.outgoing.poll_leave(context)
+    }
+
     /// Takes nothing more in; what is under way is still answered.
     pub(super) fn end(&self) {
         self.inboxes.close(self.id);

@@ -170,6 +170,12 @@ impl Front {
         &self.guard
     }
 
+    /// Closes connections on which nothing was asked for so long. How many.
+    #[must_use]
+    pub fn cut_idle(&self, since: Duration) -> usize {
+        self.seats.cut_idle(since)
+    }
+
     /// Whoever holds this holds up the acceptors.
     #[cfg(test)]
     pub(crate) fn hold_seats(&self) -> impl Drop {

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -120,6 +121,18 @@ impl Seats {
         self.table.lock().taken.len()
     }
 
+    /// Takes the places of those away who have been idle for so long. How many.
+    pub(super) fn cut_idle(&self, since: Duration) -> usize {
+        let now = Instant::now();
+        let table = self.table.lock();
+        let idle = table.taken.values().filter(|taken| {
+            let idle = taken.usage.idle_since();
+            idle.is_some_and(|at| now.saturating_duration_since(at) >= since)
+                && !taken.usage.leave.is_cancelled()
+        });
+        idle.map(|taken| taken.usage.cut()).count()
+    }
+
     /// A place for a client at this address.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let network = network(address);
@@ -195,8 +208,6 @@ fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::time::sleep;
 
     use super::*;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, sleep, sleep_until};
 
-use super::farewell;
+use super::farewell::Why;
 use super::lasting::Pass;
 use super::messages::Messages;
 use super::seats::Busy;
@@ -32,6 +32,14 @@ impl Source {
                 Poll::Ready(event.map(|event| frame(&event)))
             }
             Self::Messages(messages) => messages.poll_next(context),
+        }
+    }
+
+    /// Ready when the client is asked to leave.
+    pub(super) fn poll_leave(&self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Events(events) => events.poll_leave(context),
+            Self::Messages(messages) => messages.poll_leave(context),
         }
     }
 
@@ -157,15 +165,22 @@ impl Sse {
         if let Some(pulse) = &self.pulse {
             pulse.beat();
         }
-        if let Some(over) = &mut self.over
-            && let Poll::Ready(stops) = over.as_mut().poll(context)
-        {
-            self.over = None;
-            self.source.end();
-            let limit = Duration::from_secs(LAST_WORDS_SECS);
-            self.last_words = Some(Box::pin(sleep(limit)));
-            if stops {
-                return Poll::Ready(Some(farewell::event()));
+        if let Some(over) = &mut self.over {
+            let why = match over.as_mut().poll(context) {
+                Poll::Ready(stops) => Some(stops.then_some(Why::Stops)),
+                Poll::Pending => {
+                    let leaves = self.source.poll_leave(context).is_ready();
+                    leaves.then_some(Some(Why::Short))
+                }
+            };
+            if let Some(why) = why {
+                self.over = None;
+                self.source.end();
+                let limit = Duration::from_secs(LAST_WORDS_SECS);
+                self.last_words = Some(Box::pin(sleep(limit)));
+                if let Some(why) = why {
+                    return Poll::Ready(Some(why.event()));
+                }
             }
         }
         if let Poll::Ready(event) = self.source.poll_next(context) {

@@ -1,6 +1,8 @@
 //! `/mcp/ws`: MCP over a WebSocket, one JSON-RPC message in each text message, both ways (RFC 6455).
 
+use std::future::poll_fn;
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +23,7 @@ use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use super::Front;
 use super::body::Body;
 use super::endpoint::{self, Answered, Refusal};
-use super::farewell;
+use super::farewell::Why;
 use super::lasting::{Lasting, Pass};
 use super::places::Place;
 use super::socket::Socket;
@@ -181,17 +183,27 @@ where
             () = stop.cancelled(), if way_in.is_some() => {
                 (way_in, end) = (None, (CloseCode::Away, "The server stops."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
-                websocket.send(Message::text(farewell::notification())).await?;
+                websocket.send(Message::text(Why::Stops.notification())).await?;
             }
             () = pass.ended(), if way_in.is_some() => {
                 (way_in, end) = (None, (CloseCode::Policy, "The API key has ended."));
                 deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
             }
-            message = outgoing.next() => match message.map(Bytes::from).map(Utf8Bytes::try_from) {
-                Some(Ok(text)) => websocket.send(Message::Text(text)).await?,
+            next = poll_fn(|context| {
+                if way_in.is_some() && outgoing.poll_leave(context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                outgoing.poll_next(context).map(Some)
+            }) => match next.map(|message| message.map(Bytes::from).map(Utf8Bytes::try_from)) {
+                None => {
+                    (way_in, end) = (None, (CloseCode::Again, "The server is short of memory."));
+                    deadline = Some(Instant::now() + Duration::from_secs(LAST_WORDS_SECS));
+                    websocket.send(Message::text(Why::Short.notification())).await?;
+                }
+                Some(Some(Ok(text))) => websocket.send(Message::Text(text)).await?,
                 // JSON is UTF-8; what is not was not made here.
-                Some(Err(_)) => {}
-                None => return Ok(End::Done(end.0, end.1)),
+                Some(Some(Err(_))) => {}
+                Some(None) => return Ok(End::Done(end.0, end.1)),
             },
             () = super::lasting::until(deadline) => return Ok(End::Done(end.0, end.1)),
             frame = next(websocket, way_in.as_ref()) => {

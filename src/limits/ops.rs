@@ -78,3 +78,39 @@ pub const RESOURCE_ATTRIBUTES_MAX: usize = 32;
 
 /// Headers for the collector. More are a fault.
 pub const COLLECTOR_HEADERS_MAX: usize = 16;
+/// Shortest and longest time between two looks at memory.
+pub const PRESSURE_LOOK_MIN: Duration = Duration::from_millis(250);
+/// See [`PRESSURE_LOOK_MIN`].
+pub const PRESSURE_LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// In between, the next look comes before memory could have become critical if it were taken at this pace, bytes a second: five times what a
+/// flood of clients takes.
+pub const PRESSURE_PACE_BYTES: u64 = 64 << 20;
+
+/// Time between two things that are given up while memory is critical: until then what the one before gave back shows.
+pub const PRESSURE_STEP_PAUSE: Duration = Duration::from_millis(200);
+
+/// The same while memory is tight, when history alone is given up.
+pub const PRESSURE_TIGHT_PAUSE: Duration = Duration::from_secs(15);
+
+/// Time for which memory must be enough before it counts as enough.
+pub const PRESSURE_EASES_AFTER: Duration = Duration::from_secs(10);
+
+/// Time for which memory must not grow, with nothing left to give up, before what is in use counts as settled: it is held by the process
+/// although it is free, and new streams take it before they take more.
+pub const PRESSURE_SETTLES_AFTER: Duration = Duration::from_secs(30);
+
+/// Fewest and most streams that are asked to leave at once while memory is critical; half of the idle ones in between. Each takes some memory
+/// to say farewell.
+pub const PRESSURE_STREAMS: std::ops::RangeInclusive<usize> = 16..=1_024;
+
+/// Time without a request after which a connection is closed when memory is critical.
+pub const PRESSURE_IDLE_CONNECTION: Duration = Duration::from_secs(1);
+
+/// Entries of each kind in the audit trail that stay in memory when it runs short.
+pub const AUDIT_KEPT_WHEN_SHORT: usize = 100;
+
+/// Seconds from which on, and until which, clients whose streams ended for want of memory are asked to come back, spread evenly.
+pub const RECONNECT_SHORT_MIN_SECS: u64 = 30;
+/// See [`RECONNECT_SHORT_MIN_SECS`].
+pub const RECONNECT_SHORT_MAX_SECS: u64 = 90;

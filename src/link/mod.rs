@@ -45,7 +45,7 @@ use crate::model::name::{ComponentName, ControlName, ControlRef};
 use crate::telemetry::spans;
 use crate::wire::qrc::{
     ComponentGet, ComponentSet, ComponentState, ControlChange, ControlSet, Method, Named, Request,
-    SetItem, SnapshotLoad,
+    SetItem, SnapshotLoad, States,
 };
 
 /// A handle to the link of one Q-SYS system: one Core, or a redundant pair seen as one. Cheap to clone.
@@ -185,8 +185,8 @@ impl Link {
         });
         let answer = self.call(request).await?;
         // Without values (`true`, or a list of unknown controls) the write was still accepted: there is nothing to read back.
-        let changes: Vec<ControlChange<'_>> =
-            serde_json::from_str(answer.get()).unwrap_or_default();
+        let changes: States<'_> = serde_json::from_str(answer.get()).unwrap_or_default();
+        let changes = changes.items;
         Ok(changes.into_iter().map(ControlChange::into_owned).collect())
     }
 
@@ -247,7 +247,8 @@ impl Link {
         let request = Request::ControlGet(names.iter().map(ToString::to_string).collect());
         let method = request.method();
         let answer = self.call(request).await?;
-        let changes: Vec<ControlChange<'_>> = read(&answer, method)?;
+        let changes: States<'_> = read(&answer, method)?;
+        let changes = changes.items;
         Ok(changes.into_iter().map(ControlChange::into_owned).collect())
     }
 

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 
 use super::attend::{Errand, Outcome, Work};
+use super::berth::Berth;
 use super::error::Fault;
 use super::heading::legacy_heading;
 use super::ladder::{self, Era, Field};
@@ -53,7 +54,7 @@ struct Shared {
     under_way: AtomicUsize,
     /// Nothing more comes in.
     is_half_closed: AtomicBool,
-    _place: Place,
+    berth: Berth,
 }
 
 impl fmt::Debug for Connection {
@@ -78,10 +79,10 @@ impl Server {
     /// # Errors
     /// There are too many already: the reply to send instead, where there is a way to send one.
     pub fn connect(self: &Arc<Self>, caller: Caller) -> Result<(Connection, Outgoing), Reply> {
-        let place = self.streams.take(&caller.name, 0).map_err(|full| {
-            let fault = full.fault("event streams open", false);
-            Reply::fault(&fault, None)
-        })?;
+        let berth = self
+            .streams
+            .take(&caller.name, false)
+            .map_err(|fault| Reply::fault(&fault, None))?;
         let modern = Peer::new(Revision::SPOKEN[0], None, Generations::default());
         let shared = Arc::new(Shared {
             server: Arc::clone(self),
@@ -92,7 +93,7 @@ impl Server {
             feeds: Mutex::default(),
             under_way: AtomicUsize::new(0),
             is_half_closed: AtomicBool::new(false),
-            _place: place,
+            berth,
         });
         Ok((Connection(Arc::clone(&shared)), Outgoing(shared)))
     }
@@ -331,13 +332,17 @@ impl Outgoing {
         let is_over = shared.is_half_closed.load(Ordering::Acquire)
             && shared.under_way.load(Ordering::Acquire) == 0;
         if let Poll::Ready(message) = shared.line.poll_next(context) {
+            shared.berth.used();
             return Poll::Ready(message);
         }
         let mut feeds = shared.feeds.lock();
         let mut at = 0;
         while let Some(reading) = feeds.get(at) {
             match reading.poll_next(context) {
-                Poll::Ready(Some(message)) => return Poll::Ready(Some(message)),
+                Poll::Ready(Some(message)) => {
+                    shared.berth.used();
+                    return Poll::Ready(Some(message));
+                }
                 Poll::Ready(None) => drop(feeds.swap_remove(at)),
                 Poll::Pending => at += 1,
             }
@@ -346,6 +351,17 @@ impl Outgoing {
             return Poll::Ready(None);
         }
         Poll::Pending
+    }
+
+    /// Ready when the client is asked to leave, and nothing is under way any more.
+    pub fn poll_leave(&self, context: &mut Context<'_>) -> Poll<()> {
+        let shared = &self.0;
+        let is_idle = shared.under_way.load(Ordering::Acquire) == 0 && shared.line.is_empty();
+        match shared.berth.poll_leave(context) {
+            // Whoever comes to its end wakes the reader of the line, who asks again.
+            Poll::Ready(()) if is_idle => Poll::Ready(()),
+            Poll::Ready(()) | Poll::Pending => Poll::Pending,
+        }
     }
 
     /// Ends the subscriptions in good order: what closes them comes next. For a transport that stops while its client goes on.

@@ -1,5 +1,7 @@
 //! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results instead.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use super::revision::Revision;
 use super::schema::Malformed;
 use crate::guard::{Exceeded, Scope};
-use crate::limits::CALL_TIMEOUT_SECS;
+use crate::limits::{CALL_TIMEOUT_SECS, RECONNECT_SHORT_MIN_SECS};
 use crate::service::{FaultCode, ToolFault};
 
 /// Longest URI repeated in an error, characters.
@@ -111,6 +113,8 @@ pub(super) struct Fault {
     pub(super) needed_scope: Option<Scope>,
     /// Why the caller has to wait.
     pub(super) exceeded: Option<Box<Exceeded>>,
+    /// How long to wait, where it is longer than a second.
+    pub(super) retry_after: Option<Duration>,
 }
 
 impl Fault {
@@ -123,6 +127,7 @@ impl Fault {
             data: Value::Null,
             needed_scope: None,
             exceeded: None,
+            retry_after: None,
         }
     }
 
@@ -243,6 +248,16 @@ impl Fault {
         Self::new(Code::of_refusal(status, version), message)
             .with_status(status)
             .with_data(json!({"retryAfterMs": 1000}))
+    }
+
+    /// Nothing that lasts is begun while memory is critical.
+    pub(super) fn short_of_memory(is_modern: bool) -> Self {
+        let secs = RECONNECT_SHORT_MIN_SECS;
+        let message = "The box is short of memory and opens no more streams for now. Calls are answered; try this again in half a minute.";
+        Self {
+            retry_after: Some(Duration::from_secs(secs)),
+            ..Self::busy(503, message, is_modern).with_data(json!({"retryAfterMs": secs * 1_000}))
+        }
     }
 
     /// The caller asks more often than they may.

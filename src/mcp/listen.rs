@@ -45,10 +45,7 @@ fn opened(server: &Server, request: &Request<'_>) -> Result<Reading, Fault> {
                 "`notifications` must be an object of `toolsListChanged`, `promptsListChanged`, `resourcesListChanged` (true or false) and `resourceSubscriptions` (a list of URIs).",
             )
         })?;
-    let place = server
-        .streams
-        .take(&request.caller.name, 0)
-        .map_err(|full| full.fault("event streams open", true))?;
+    let berth = server.streams.take(&request.caller.name, true)?;
     let offered = server.offers.lists();
     let mut granted = Map::new();
     let mut lists = Lists::default();
@@ -115,7 +112,7 @@ fn opened(server: &Server, request: &Request<'_>) -> Result<Reading, Fault> {
     label(&mut opening, request.id);
     opening.extend_from_slice(b"}}");
     feed.open_with(opening);
-    Ok(Reading::new(feed, None, Some(place)))
+    Ok(Reading::new(feed, None, Some(berth)))
 }
 
 /// `resources/subscribe`: the session hears when this resource changes.
@@ -173,23 +170,21 @@ impl Server {
         heard: Option<&str>,
     ) -> Reply {
         let opened = self.session(routing, caller).and_then(|(id, peer)| {
-            let place = self
-                .streams
-                .take(&caller.name, 0)
-                .map_err(|full| full.fault("event streams open", false))?;
             let resumes = peer.revision().resumes_streams();
             if resumes && let Some(heard) = heard.filter(|heard| !EventStream::is_of_session(heard))
             {
+                let place = self.streams.take_to_the_end(&caller.name, false)?;
                 let stream = EventStream::resumed(peer.ring().as_deref(), heard, place);
                 return Ok(Reply::events(stream));
             }
+            let berth = self.streams.take(&caller.name, false)?;
             let feed = peer.feed(&self.hub, caller, || self.registry.generations());
             self.sessions.lock().stream(id);
             let session = OfSession {
                 sessions: Arc::clone(&self.sessions),
                 id,
             };
-            let reading = Reading::new(feed, Some(session), Some(place)).numbered(resumes);
+            let reading = Reading::new(feed, Some(session), Some(berth)).numbered(resumes);
             Ok(Reply::events(EventStream::of_feed(reading)))
         });
         opened.unwrap_or_else(|fault| Reply::fault(&fault, None))

@@ -31,13 +31,12 @@ impl Server {
     /// What clients make it hold now.
     #[must_use]
     pub fn load(&self) -> Load {
-        let (streams, _) = self.streams.taken();
         let (calls, call_bytes) = self.attended.taken();
         let (listeners, (subscriptions, subscription_bytes)) = self.hub.taken();
         let (tasks, task_bytes) = self.tasks.taken();
         Load {
             sessions: self.sessions.lock().len(),
-            streams,
+            streams: self.streams.count(),
             calls,
             call_bytes,
             subscriptions,

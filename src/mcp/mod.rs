@@ -5,6 +5,7 @@ mod answer;
 mod ask;
 mod attend;
 mod batch;
+mod berth;
 mod call;
 mod completion;
 mod connection;
@@ -67,6 +68,7 @@ pub use stream::{Event, EventId, EventStream};
 
 use self::answer::Answer;
 use self::attend::Work;
+use self::berth::Berths;
 use self::error::Fault;
 use self::heading::{Heading, legacy_heading};
 use self::hub::Hub;
@@ -87,9 +89,10 @@ use crate::base::shutdown::Stop;
 use crate::base::trace::{TraceParent, Traces};
 use crate::guard::Caller;
 use crate::limits::{
-    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, LIST_PAGE, STREAMS_MAX,
-    STREAMS_PER_CALLER_MAX, WRITES_PER_CALLER_MAX, WRITES_RUNNING_MAX,
+    ATTENDED_BYTES_MAX, ATTENDED_MAX, ATTENDED_PER_CALLER_MAX, LIST_PAGE, WRITES_PER_CALLER_MAX,
+    WRITES_RUNNING_MAX,
 };
+use crate::ops::pressure::Gauge;
 use crate::service::{Abilities, Registry, RegistryError, Service};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::spans::{self, Spans};
@@ -152,7 +155,9 @@ pub struct Server {
     lines: Budget,
     /// What is kept of streams that can be taken up again.
     shelf: Arc<Shelf>,
-    streams: Arc<Places>,
+    streams: Arc<Berths>,
+    /// How short memory is.
+    gauge: Gauge,
     attended: Arc<Places>,
     /// Places for [`Server::writes`].
     writing: Arc<Places>,
@@ -196,11 +201,8 @@ impl Server {
             hub,
             lines: Budget::default(),
             shelf: Arc::default(),
-            streams: Places::new(Capacity {
-                total: STREAMS_MAX,
-                per_caller: STREAMS_PER_CALLER_MAX,
-                bytes: usize::MAX,
-            }),
+            streams: Berths::new(Gauge::default()),
+            gauge: Gauge::default(),
             attended: Places::new(Capacity {
                 total: ATTENDED_MAX,
                 per_caller: ATTENDED_PER_CALLER_MAX,
@@ -225,6 +227,26 @@ impl Server {
     pub fn with_page(mut self, entries: usize) -> Self {
         self.page = entries.max(1);
         self
+    }
+
+    /// The same server, which opens nothing that lasts while this gauge refuses.
+    #[must_use]
+    pub fn with_gauge(mut self, gauge: Gauge) -> Self {
+        self.streams = Berths::new(gauge.clone());
+        self.gauge = gauge;
+        self
+    }
+
+    /// Forgets streams that are over and could still be read again. How many.
+    #[must_use]
+    pub fn forget_streams(&self) -> usize {
+        self.shelf.clear()
+    }
+
+    /// Asks a part of those on event streams and connections on which nothing is under way to leave, the longest idle first. How many.
+    #[must_use]
+    pub fn thin_out_streams(&self) -> usize {
+        self.streams.thin_out()
     }
 
     /// Ends all event streams in good order.

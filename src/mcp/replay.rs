@@ -98,6 +98,25 @@ impl Shelf {
         }
     }
 
+    /// Forgets what is over and read by nobody. How many streams.
+    pub(super) fn clear(&self) -> usize {
+        let finished = std::mem::take(&mut self.0.lock().finished);
+        let mut count = 0;
+        for track in finished.iter().filter_map(Weak::upgrade) {
+            if !track.is_over() {
+                // Its reader reads on, and it is forgotten at the next time.
+                self.0.lock().finished.push_back(Arc::downgrade(&track));
+                continue;
+            }
+            if let Some(ring) = track.ring.upgrade() {
+                ring.remove(track.number);
+            }
+            track.lose();
+            count += 1;
+        }
+        count
+    }
+
     /// Bytes that are kept.
     pub(super) fn bytes(&self) -> usize {
         self.0.lock().bytes

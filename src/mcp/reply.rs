@@ -1,5 +1,7 @@
 //! What a transport hands over with one body, and what it gets back.
 
+use std::time::Duration;
+
 use super::error::Fault;
 use super::ladder::Routing;
 use super::session::SessionId;
@@ -37,6 +39,8 @@ pub struct Reply {
     pub exceeded: Option<Box<Exceeded>>,
     /// Where the message stands in a trace, if that is not what its transport said.
     pub trace: Option<Box<TraceParent>>,
+    /// How long to wait, where it is longer than a second.
+    pub retry_after: Option<Duration>,
 }
 
 /// The body of a reply.
@@ -59,6 +63,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
+            retry_after: None,
         }
     }
 
@@ -70,6 +75,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
+            retry_after: None,
         }
     }
 
@@ -81,6 +87,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
+            retry_after: None,
         }
     }
 
@@ -92,6 +99,7 @@ impl Reply {
             needed_scope: fault.needed_scope,
             exceeded: fault.exceeded.clone(),
             trace: None,
+            retry_after: fault.retry_after,
         }
     }
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::berth::Berth;
 use super::error::Fault;
 use super::feed::Feed;
 use super::line::Line;
@@ -175,7 +176,8 @@ pub(super) struct Reading {
     /// Its events have ids; the one that opens the stream is yet to come.
     is_numbered: bool,
     is_opening: bool,
-    _place: Option<Place>,
+    /// Of a stream of its own; one that shares a connection has none.
+    berth: Option<Berth>,
 }
 
 /// Number of the stream of a session itself. It cannot be replayed, and need not be: a feed tells what is new whenever it is read.
@@ -190,7 +192,7 @@ pub(super) struct OfSession {
 
 impl Reading {
     /// Takes a feed over from whoever read it before.
-    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, place: Option<Place>) -> Self {
+    pub(super) fn new(feed: Arc<Feed>, session: Option<OfSession>, berth: Option<Berth>) -> Self {
         let reader = feed.attach();
         Self {
             feed,
@@ -198,7 +200,15 @@ impl Reading {
             session,
             is_numbered: false,
             is_opening: false,
-            _place: place,
+            berth,
+        }
+    }
+
+    /// Ready when its client is asked to leave.
+    fn poll_leave(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.berth {
+            Some(berth) => berth.poll_leave(context),
+            None => Poll::Pending,
         }
     }
 
@@ -215,6 +225,9 @@ impl Reading {
         } else {
             std::task::ready!(self.poll_next(context)).map(Bytes::from)
         };
+        if let Some(berth) = &self.berth {
+            berth.used();
+        }
         Poll::Ready(message.map(|message| Event {
             id: self.is_numbered.then(|| EventId {
                 stream: OF_SESSION,
@@ -279,6 +292,14 @@ impl EventStream {
             Kind::Track(playing) => playing.track.revoke(),
             Kind::Feed(reading) => reading.end(),
             Kind::Ended => {}
+        }
+    }
+
+    /// Ready when its client is asked to leave. What it then hears is the transport's to say.
+    pub fn poll_leave(&self, context: &mut Context<'_>) -> Poll<()> {
+        match &self.0 {
+            Kind::Feed(reading) => reading.poll_leave(context),
+            Kind::Call(_) | Kind::Track(_) | Kind::Ended => Poll::Pending,
         }
     }
 

@@ -4,5 +4,6 @@
 pub mod export;
 pub mod health;
 pub mod host;
+pub mod pressure;
 pub mod pulse;
 pub mod watchdog;

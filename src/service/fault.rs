@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::limits::RECONNECT_SHORT_MIN_SECS;
+
 /// What went wrong, as a word that clients may rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FaultCode {
@@ -97,6 +99,17 @@ impl ToolFault {
             next_step: next_step.into(),
             data: Value::Null,
         }
+    }
+
+    /// What lasts is not begun while memory is critical. `what` is what the box does not do: `begins no more watches`.
+    #[must_use]
+    pub fn short_of_memory(what: &str) -> Self {
+        Self::new(
+            FaultCode::Busy,
+            format!("The box is short of memory and {what} for now."),
+            "Read with qsys_get_controls now and then instead, or try again in half a minute.",
+        )
+        .with_data(json!({ "retry_after_ms": RECONNECT_SHORT_MIN_SECS * 1_000 }))
     }
 
     /// The same fault with details.

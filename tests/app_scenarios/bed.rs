@@ -171,6 +171,13 @@ impl Bed {
         }
     }
 
+    /// Has the machine say this in a file of `/proc` or `/sys`.
+    pub(crate) fn machine_says(&self, file: &str, text: &str) {
+        let file = self.folder.path().join("machine").join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
     /// Stops the box in order and starts it again with the same data folder.
     pub(crate) async fn restarted(mut self) -> Self {
         self.stopped().await;
@@ -283,6 +290,8 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
+    /// In small letters.
+    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -392,6 +401,7 @@ fn parse(read: &[u8]) -> Option<Reply> {
     let length = length.unwrap_or(0);
     (body.len() >= length).then(|| Reply {
         status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+        head: head.to_ascii_lowercase(),
         body: body.get(..length).unwrap().to_owned(),
     })
 }

@@ -12,6 +12,7 @@ mod bed;
 mod clients;
 mod designs;
 mod health;
+mod memory;
 mod metrics;
 mod offers;
 mod older;

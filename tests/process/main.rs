@@ -15,6 +15,7 @@ mod first;
 mod health;
 mod life;
 mod manager;
+mod memory;
 mod stdio;
 mod store;
 mod tls;

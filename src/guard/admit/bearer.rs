@@ -30,6 +30,12 @@ pub(super) struct Bearers {
 }
 
 impl Bearers {
+    /// Forgets which tokens were checked. How many.
+    pub(super) fn forget_checked(&self) -> usize {
+        let others = self.provider.as_ref();
+        self.tokens.forget_checked() + others.map_or(0, |provider| provider.forget_checked())
+    }
+
     pub(super) fn new(tokens: Tokens) -> Self {
         let seen = tokens.file().map(|file| Stamp::of(file.path()));
         Self {

@@ -34,6 +34,12 @@ impl<T> Checked<T> {
             .flatten()
     }
 
+    /// Forgets all of them: each is checked once again. How many.
+    pub(super) fn clear(&self) -> usize {
+        let said = std::mem::take(&mut self.0.lock().said);
+        said.len()
+    }
+
     /// Keeps what a token says whose signature was found right under this count of the keys.
     pub(super) fn keep(&self, token: &str, keys: u32, said: &Arc<T>) {
         let hash = key::hash(token);

@@ -106,6 +106,11 @@ impl Provider {
         }
     }
 
+    /// Forgets which tokens were checked. How many.
+    pub(in crate::guard) fn forget_checked(&self) -> usize {
+        self.checked.clear()
+    }
+
     /// What the site says of it.
     #[must_use]
     pub const fn rules(&self) -> &ProviderRules {

@@ -238,6 +238,11 @@ impl Tokens {
         }
     }
 
+    /// Forgets which tokens were checked. How many.
+    pub(in crate::guard) fn forget_checked(&self) -> usize {
+        self.checked.clear()
+    }
+
     /// How long tokens last here.
     pub(in crate::guard) const fn times(&self) -> TokenTimes {
         self.times

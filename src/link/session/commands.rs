@@ -7,13 +7,14 @@ use tokio::time::Instant;
 
 use super::exchange::{Purpose, Touched, Waiter};
 use super::{Phase, Session};
+use crate::limits::{ANSWERED_MAX_BYTES, TEXT_MAX_BYTES};
 use crate::link::Reply;
 use crate::link::config::COMMAND_WAIT;
 use crate::link::error::CommandError;
 use crate::model::change::ChangeSink;
 use crate::wire::jsonrpc::{ErrorObject, Text};
 use crate::wire::poll::BATCH_MAX;
-use crate::wire::qrc::{ComponentGet, ComponentState, ControlChange, Named, Request, code};
+use crate::wire::qrc::{ComponentGet, ComponentState, ControlChange, Named, Request, States, code};
 
 /// What a caller is told to wait when the link is down for a moment that nobody can know.
 pub(crate) const SOON: Duration = Duration::from_secs(1);
@@ -70,14 +71,30 @@ impl Session {
         let answer = match outcome {
             Ok(raw) => {
                 self.hear_states(now, &waiter.touched, raw, sink);
-                Ok(raw.to_owned())
+                if raw.get().len() <= ANSWERED_MAX_BYTES {
+                    Ok(raw.to_owned())
+                } else if waiter.changes_the_room {
+                    // It was accepted, and what stands now was heard just before.
+                    Ok(RawValue::NULL.to_owned())
+                } else {
+                    Err(CommandError::Unreadable {
+                        method,
+                        fault: "it is too long".to_owned(),
+                    })
+                }
             }
             Err(error) if error.code == code::STANDBY => Err(CommandError::Standby),
-            Err(ErrorObject { code, message, .. }) => Err(CommandError::Refused {
-                method,
-                code,
-                message,
-            }),
+            Err(ErrorObject {
+                code, mut message, ..
+            }) => {
+                message.truncate(message.floor_char_boundary(TEXT_MAX_BYTES));
+                message.shrink_to_fit();
+                Err(CommandError::Refused {
+                    method,
+                    code,
+                    message,
+                })
+            }
         };
         waiter.reply.send(answer);
     }
@@ -119,10 +136,10 @@ impl Session {
         if !self.engaged {
             return;
         }
+        let list = || serde_json::from_str(raw.get()).map(|states: States<'_>| states.items);
         let mut states: Vec<ControlChange<'_>> = match touched {
             Touched::Component { .. } => {
                 let state = serde_json::from_str::<ComponentState<'_>>(raw.get());
-                let list = || serde_json::from_str(raw.get());
                 state
                     .map(|state| state.controls)
                     .or_else(|_| list())
@@ -130,9 +147,7 @@ impl Session {
             }
             Touched::Named(_) => {
                 let one = || serde_json::from_str(raw.get()).map(|state| vec![state]);
-                serde_json::from_str(raw.get())
-                    .or_else(|_| one())
-                    .unwrap_or_default()
+                list().or_else(|_| one()).unwrap_or_default()
             }
             Touched::Other => return,
         };

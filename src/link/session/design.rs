@@ -8,9 +8,10 @@ use tokio::time::Instant;
 
 use super::exchange::Purpose;
 use super::{Event, Phase, Session};
+use crate::base::json::AtMost;
 use crate::limits::{
-    COMPONENTS_MAX, GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX, SUBSCRIBED_TEXT_MAX_BYTES,
-    UNLISTED_COMPONENTS_MAX,
+    COMPONENT_CONTROLS_MAX, COMPONENTS_MAX, GET_CONTROLS_IN_FLIGHT_MAX, OVERSIZE_COMPONENTS_MAX,
+    PROPERTIES_ALL_MAX, SUBSCRIBED_TEXT_MAX_BYTES, UNLISTED_COMPONENTS_MAX,
 };
 use crate::link::config::CONTROLS_WAIT;
 use crate::model::change::ChangeSink;
@@ -24,6 +25,9 @@ const CONTROLS_ASKED_MAX: u8 = 3;
 /// Pauses before a design is learnt again of which something could not be, on one connection. Writes have to wait for some seconds
 /// each time, so that it is not done for ever.
 const RELEARN_AFTER: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
+
+/// The components that a Core lists: twice as many as the mirror takes, so that it can count those that it does not.
+type Listed<'a> = AtMost<&'a RawValue, { 2 * COMPONENTS_MAX }>;
 
 /// Where the enumeration stands.
 #[derive(Debug, Default)]
@@ -122,7 +126,7 @@ impl Session {
         sink: &dyn ChangeSink,
     ) {
         let listed = outcome.map_err(|error| error.to_string()).and_then(|raw| {
-            serde_json::from_str::<Vec<&RawValue>>(raw.get()).map_err(|fault| fault.to_string())
+            serde_json::from_str::<Listed<'_>>(raw.get()).map_err(|fault| fault.to_string())
         });
         let listed = match listed {
             Ok(listed) => listed,
@@ -135,9 +139,24 @@ impl Session {
         let Phase::Enumerating(enumeration) = &mut self.phase else {
             return;
         };
+        if listed.more > 0 {
+            tracing::warn!(
+                more = listed.more,
+                "The Core lists more components than any design has: the last ones are not looked at"
+            );
+        }
+        let mut properties = 0;
         let components: Vec<ComponentFacts> = listed
+            .items
             .into_iter()
             .filter_map(|raw| serde_json::from_str(raw.get()).ok())
+            .map(|mut component: ComponentFacts| {
+                properties += component.properties.len();
+                if properties > PROPERTIES_ALL_MAX {
+                    component.properties = Vec::new();
+                }
+                component
+            })
             .collect();
         for (at, component) in components.iter().enumerate() {
             // The mirror counts what is beyond its bound, so it is told, but not asked about.
@@ -204,6 +223,14 @@ impl Session {
         match serde_json::from_str::<Controls<'_>>(raw.get()) {
             Ok(found) => {
                 let mut controls = found.controls;
+                if controls.len() >= COMPONENT_CONTROLS_MAX {
+                    tracing::warn!("Component {name} has too many controls: not all are mirrored");
+                    if self.unlisted.len() < UNLISTED_COMPONENTS_MAX {
+                        let most = COMPONENT_CONTROLS_MAX;
+                        self.unlisted
+                            .push(format!("{name}: it has {most} controls or more"));
+                    }
+                }
                 let is_script = is_script(component, &controls);
                 controls.retain(|control| is_mirrored(control, is_script));
                 sink.component(component, &controls, now);

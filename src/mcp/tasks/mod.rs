@@ -143,6 +143,9 @@ pub(super) fn create(
             "Ask for less at once.",
         ));
     }
+    if server.gauge.refuses() {
+        return Err(ToolFault::short_of_memory("begins no more tasks"));
+    }
     let handle = server.tasks.create(caller, bytes * SPREAD, Instant::now());
     let handle = handle.map_err(|full| {
         let problem = match full {

@@ -33,6 +33,7 @@ use crate::limits::HEALTH_REASON_MAX_BYTES;
 use crate::link::LinkStatus;
 use crate::ops::host::Host;
 use crate::ops::host::disk::Disks;
+use crate::ops::pressure::Told;
 use crate::ops::pulse::Lag;
 use crate::store::StoreStatus;
 use crate::store::view::MirrorStatus;
@@ -176,6 +177,8 @@ pub struct Facts {
     pub growth: Option<u64>,
     /// Last jump of the wall clock that is worth a word, seconds.
     pub jump: Option<i64>,
+    /// How short memory is, and what was given up for it.
+    pub pressure: Told,
     /// How late the runtime is.
     pub lag: Lag,
     /// For how long one of its workers is held.

@@ -8,6 +8,7 @@ use crate::limits::{
     ATTENDED_MAX, CONNECTIONS_MAX, HTTP2_CONNECTIONS_MAX, HTTP2_STREAMS_MAX, MEMORY_BUDGET_BYTES,
     STREAMS_MAX, TASKS_MAX, WEBSOCKETS_MAX,
 };
+use crate::ops::pressure::{GivenUp, Strain};
 
 /// Tasks that clients and parts can account for.
 const TASKS_ALIVE_MAX: usize = CONNECTIONS_MAX
@@ -22,8 +23,14 @@ pub(super) fn memory(facts: &Facts, config: &HealthConfig, was: Level) -> Findin
     let host = &facts.host;
     let mut complaints = Complaints::default();
     let budget = u64::try_from(MEMORY_BUDGET_BYTES).unwrap_or(u64::MAX);
-    let most = host.limit.map_or(budget, |limit| limit.min(budget));
-    if let Some(rss) = host.rss {
+    // Not all that the process sees is its group's: pages of a file belong to whoever read them first.
+    let group = facts.pressure.group;
+    let most = host.limit.filter(|_| group.is_none());
+    let own = host
+        .rss
+        .map(|rss| (rss, most.map_or(budget, |most| most.min(budget))));
+    let of_group = group.map(|group| (group.used, group.most));
+    for (rss, most) in own.into_iter().chain(of_group) {
         let percent = percent(rss, most);
         let level = graded(percent, config.memory, was);
         if level != Level::Healthy {
@@ -45,6 +52,26 @@ pub(super) fn memory(facts: &Facts, config: &HealthConfig, was: Level) -> Findin
                 "The machine has {} MiB of memory left for everybody: look for what else runs on it.",
                 available >> 20
             ));
+        }
+    }
+    let pressure = &facts.pressure;
+    match pressure.strain {
+        Strain::Calm => {}
+        Strain::Tight => complaints.degraded(&format!(
+            "Memory is tight: {} What is only convenient is given up.",
+            pressure.reason
+        )),
+        Strain::Critical => {
+            let GivenUp {
+                watches, streams, ..
+            } = pressure.given_up;
+            complaints.add(
+                Level::Unhealthy,
+                &format!(
+                    "Memory is critical: {} No streams, watches and tasks are begun; {watches} watches and {streams} idle streams were ended since the start. Fewer clients, or more memory, end this.",
+                    pressure.reason
+                ),
+            );
         }
     }
     complaints.finding()

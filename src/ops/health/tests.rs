@@ -194,7 +194,7 @@ fn memory_is_measured_against_the_budget_the_limit_and_the_machine() {
     assert_eq!(level("memory", &facts), Degraded);
     facts.host.limit = Some(2 << 30);
     assert_eq!(level("memory", &facts), Healthy);
-    facts.host.rss = Some(330 << 20);
+    facts.host.rss = Some(430 << 20);
     assert_eq!(level("memory", &facts), Unhealthy, "beyond the budget");
     facts.host.rss = Some(1 << 20);
     facts.host.total = Some(1_000 << 20);

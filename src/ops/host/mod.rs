@@ -3,6 +3,7 @@
 
 mod board;
 pub mod disk;
+mod memory;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 pub use board::Power;
+pub use memory::{Group, Memory};
 
 use crate::base::clock::UnixMillis;
 use crate::base::flight::Flight;

@@ -1,11 +1,8 @@
-//! Memory, processors, descriptors and the age of the machine: `/proc`, and the control group of the process.
+//! Memory, processors, descriptors and the age of the machine: `/proc`.
 
 use std::fs;
 
 use super::{Host, Root};
-
-/// A limit of a control group of version 1 from which on it is none: it is written as the largest page count.
-const NO_LIMIT: u64 = 1 << 60;
 
 pub(super) fn sample(root: &Root, host: &mut Host) {
     let kib = |text: &Option<String>, name: &str| field(text.as_deref()?, name)?.checked_mul(1024);
@@ -13,7 +10,7 @@ pub(super) fn sample(root: &Root, host: &mut Host) {
     let memory = root.text("proc/meminfo");
     host.total = kib(&memory, "MemTotal:");
     host.available = kib(&memory, "MemAvailable:");
-    host.limit = limit(root);
+    host.limit = root.memory_limit();
     host.pressure = root
         .text("proc/pressure/memory")
         .as_deref()
@@ -32,36 +29,9 @@ pub(super) fn sample(root: &Root, host: &mut Host) {
 }
 
 /// The first number after a word at the beginning of a line.
-fn field(text: &str, name: &str) -> Option<u64> {
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
-}
-
-/// What the control group of the process may take: version 2, or version 1, or that of the container whose group is the root.
-fn limit(root: &Root) -> Option<u64> {
-    let groups = root.text("proc/self/cgroup").unwrap_or_default();
-    let group = |controller: &str| {
-        let mut lines = groups
-            .lines()
-            .filter_map(|line| line.split_once(':')?.1.split_once(':'));
-        let is_it = |names: &str| names.split(',').any(|name| name == controller);
-        lines.find_map(|(names, path)| is_it(names).then_some(path.trim_start_matches('/')))
-    };
-    let (two, one) = (
-        group("").unwrap_or_default(),
-        group("memory").unwrap_or_default(),
-    );
-    let found = [
-        ("sys/fs/cgroup", two, "memory.max"),
-        ("sys/fs/cgroup", two, "memory.high"),
-        ("sys/fs/cgroup", "", "memory.max"),
-        ("sys/fs/cgroup/memory", one, "memory.limit_in_bytes"),
-        ("sys/fs/cgroup/memory", "", "memory.limit_in_bytes"),
-    ];
-    let limits = found
-        .iter()
-        .filter_map(|(mount, group, file)| root.number(format!("{mount}/{group}/{file}")));
-    limits.min().filter(|limit| *limit < NO_LIMIT)
 }
 
 /// `full avg60` as whole percent.

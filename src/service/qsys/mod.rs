@@ -55,6 +55,7 @@ use crate::base::places::{Capacity, Places};
 use crate::base::shutdown::Stop;
 use crate::guard::{Caller, Reach};
 use crate::limits::{WAITS_MAX, WAITS_PER_CALLER_MAX, WRITE_TURN_WAIT};
+use crate::ops::pressure::Gauge;
 use crate::safety::Policy;
 
 /// The tools for all configured Cores.
@@ -138,6 +139,19 @@ impl QsysService {
             watches: Watches::default(),
             lookups: resources::Lookups::default(),
         }
+    }
+
+    /// The same tools, which begin nothing that lasts while this gauge refuses.
+    #[must_use]
+    pub fn with_gauge(mut self, gauge: Gauge) -> Self {
+        self.watches = Watches::new(gauge);
+        self
+    }
+
+    /// Ends all watches for want of memory; their owners are told when they ask. How many.
+    #[must_use]
+    pub fn end_watches(&self) -> usize {
+        self.watches.end_all()
     }
 
     /// Forgets watches that nobody asks any more, so that nothing is polled fast for them. Ends at `stop`.

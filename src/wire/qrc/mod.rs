@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::jsonrpc::{self, ErrorObject};
 pub use objects::{
     ChangesOut, ComponentFacts, ComponentState, ControlChange, ControlFacts, Controls, EngineState,
-    EngineStatus, Property, Scalar, StatusCode,
+    EngineStatus, Property, Scalar, States, StatusCode,
 };
 pub use params::{
     ComponentGet, ComponentSet, ControlSet, GroupAddComponent, GroupControls, GroupId, GroupRate,

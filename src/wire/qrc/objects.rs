@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::base::json::{AtMost, first_items};
+use crate::limits::{ANSWERED_MAX, CHOICES_MAX, COMPONENT_CONTROLS_MAX, PROPERTIES_MAX};
 use crate::wire::jsonrpc::Text;
 
 /// A control's raw value: number, boolean or text. Absent values (some triggers) are `None` where this stands in an `Option`.
@@ -52,22 +54,15 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 /// field must not cost the other fields, nor the other thousand changes of the frame.
 mod lenient {
     use serde::Deserialize;
-    use serde::de::{Deserializer, IgnoredAny};
+    use serde::de::Deserializer;
+    use serde_json::value::RawValue;
 
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Expected(T),
-        Other(IgnoredAny),
-    }
-
+    /// The text is looked at twice: what serde keeps of a value for a second try takes twenty times the memory of its text.
     pub(super) fn option<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
         deserializer: D,
     ) -> Result<Option<T>, D::Error> {
-        Ok(match Either::deserialize(deserializer)? {
-            Either::Expected(value) => Some(value),
-            Either::Other(_) => None,
-        })
+        let raw: &'de RawValue = Deserialize::deserialize(deserializer)?;
+        Ok(serde_json::from_str(raw.get()).ok())
     }
 }
 
@@ -259,7 +254,17 @@ pub(super) fn owned_scalar<'de, D: Deserializer<'de>>(
 }
 
 fn vec_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Property>, D::Error> {
-    Ok(lenient::option(deserializer)?.unwrap_or_default())
+    type Properties = AtMost<Property, PROPERTIES_MAX>;
+    let read: Option<Properties> = lenient::option(deserializer)?;
+    Ok(read.unwrap_or_default().items)
+}
+
+fn choices<'de: 'a, 'a, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Text<'a>>>, D::Error> {
+    type Choices<'a> = AtMost<Text<'a>, CHOICES_MAX>;
+    let read: Option<Choices<'a>> = Option::deserialize(deserializer)?;
+    Ok(read.map(|read| read.items))
 }
 
 /// One property of a component.
@@ -288,8 +293,11 @@ pub struct Controls<'a> {
     /// The component.
     #[serde(borrow)]
     pub name: Text<'a>,
-    /// Its controls.
-    #[serde(borrow)]
+    /// Its controls, as far as they are taken.
+    #[serde(
+        borrow,
+        deserialize_with = "first_items::<_, _, COMPONENT_CONTROLS_MAX>"
+    )]
     pub controls: Vec<ControlFacts<'a>>,
 }
 
@@ -400,7 +408,12 @@ pub struct ControlChange<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<f64>,
     /// Entries of a combo box; `[]` if it is none.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        borrow,
+        default,
+        deserialize_with = "choices",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub choices: Option<Vec<Text<'a>>>,
     /// Empty, a colour name, `#RRGGBB` or `#AARRGGBB`.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -487,9 +500,12 @@ pub struct ComponentState<'a> {
     #[serde(borrow)]
     pub name: Text<'a>,
     /// The controls asked for.
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "first_items::<_, _, ANSWERED_MAX>")]
     pub controls: Vec<ControlChange<'a>>,
 }
+
+/// States in an answer, as far as they are taken.
+pub type States<'a> = AtMost<ControlChange<'a>, ANSWERED_MAX>;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,6 @@
 //! All watches of all callers: bounded, bound to their owners, and forgotten when nobody asks any more.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::limits::{
     WATCHED_CONTROLS_PER_CALLER_MAX, WATCHES_FAST_MAX, WATCHES_MAX, WATCHES_PER_CALLER_MAX,
 };
 use crate::link::FastWatch;
+use crate::ops::pressure::Gauge;
 use crate::service::qsys::fault;
 use crate::service::qsys::sight::Line;
 use crate::service::{FaultCode, ToolFault};
@@ -116,11 +118,23 @@ type Rows = HashMap<Key, Row>;
 #[derive(Debug, Default)]
 pub(in crate::service::qsys) struct Watches {
     rows: Mutex<Rows>,
+    /// Watches that were ended for want of memory, the newest last, so that their owners are told when they ask.
+    ended: Mutex<VecDeque<Key>>,
+    /// Refuses new ones while memory is critical.
+    gauge: Gauge,
     /// Wakes the sweeper, which sleeps while there is nothing to sweep.
     begun: Notify,
 }
 
 impl Watches {
+    /// No watches, and none while this gauge refuses.
+    pub(in crate::service::qsys) fn new(gauge: Gauge) -> Self {
+        Self {
+            gauge,
+            ..Self::default()
+        }
+    }
+
     /// Keeps a watch until nobody asked for `ttl`, or refuses it because there are too many or one of its name.
     pub(in crate::service::qsys) fn add(
         &self,
@@ -128,6 +142,9 @@ impl Watches {
         watch: Watch,
         ttl: Duration,
     ) -> Result<(), ToolFault> {
+        if self.gauge.refuses() {
+            return Err(ToolFault::short_of_memory("begins no more watches"));
+        }
         let now = Instant::now();
         let controls = watch.len();
         {
@@ -160,7 +177,7 @@ impl Watches {
         let now = Instant::now();
         let mut rows = self.rows.lock();
         drop_expired(&mut rows, now);
-        let row = rows.get_mut(key).ok_or_else(|| key.gone())?;
+        let row = rows.get_mut(key).ok_or_else(|| self.gone(key))?;
         let watch = row.watch.take().ok_or_else(|| {
             ToolFault::new(
                 FaultCode::Busy,
@@ -175,6 +192,29 @@ impl Watches {
             ttl: row.ttl,
             watch: Some(watch),
         })
+    }
+
+    /// Why there is no such watch.
+    fn gone(&self, key: &Key) -> ToolFault {
+        if self.ended.lock().contains(key) {
+            ToolFault::short_of_memory("ended this watch; it begins none")
+        } else {
+            key.gone()
+        }
+    }
+
+    /// Ends all watches for want of memory. How many.
+    pub(in crate::service::qsys) fn end_all(&self) -> usize {
+        let rows = std::mem::take(&mut *self.rows.lock());
+        let count = rows.len();
+        let mut ended = self.ended.lock();
+        for key in rows.into_keys() {
+            if ended.len() >= WATCHES_MAX {
+                ended.pop_front();
+            }
+            ended.push_back(key);
+        }
+        count
     }
 
     /// Ends a watch. False if there was none.
