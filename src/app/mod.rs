@@ -21,6 +21,7 @@ mod settings;
 pub mod setup;
 pub mod simcore;
 pub mod stdio;
+mod switches;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,7 @@ pub mod trust;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -292,7 +293,7 @@ impl Running {
         parts.store.spawn(keeper.run(parts.stop_store.clone()));
         audit::started(&audit, config);
 
-        let spans = traces::begin(config, &mut parts)?;
+        let (switches, metrics) = switches::begin(config, &audit, &mut parts)?;
         let mut cores = Vec::new();
         for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
             let link_config = secrets::link_config(core, config, &identity)?;
@@ -327,7 +328,7 @@ impl Running {
             store: store_status.clone(),
             audit: audit.clone(),
             health: Arc::clone(&health),
-            spans,
+            spans: Arc::clone(switches.spans()),
         });
         let qsys = Arc::new(QsysService::new(cores, policy));
         parts
@@ -347,9 +348,11 @@ impl Running {
             stop,
             hurry: Stop::new(),
         };
-        let system = Arc::new(system.with_ending(ending.clone()));
-        let services: [Arc<dyn Service>; 2] = [qsys, system];
-        let server = Server::new(&services, server_info())?.with_audit(audit.clone());
+        let system = system.with_ending(ending.clone());
+        let system = Arc::new(system.with_telemetry(switches, Arc::clone(&metrics)));
+        let services: [Arc<dyn Service>; 2] = [qsys, Arc::<SystemService>::clone(&system)];
+        let server = Server::new(&services, server_info())?;
+        let server = server.with_audit(audit.clone()).with_metrics(metrics);
         let server = Arc::new(server);
         guard.set_witness(Arc::new(audit::Ears(audit)));
         parts
@@ -363,9 +366,12 @@ impl Running {
             let desk = Desk::open(config, guard, Arc::clone(dial), again.clone())?;
             front = front.with_setup(Arc::new(desk));
         }
+        let front = Arc::new(front);
+        let facts: Weak<Front> = Arc::downgrade(&front);
+        system.set_facts(facts);
         Ok(Self {
             server,
-            front: Arc::new(front),
+            front,
             health,
             parts,
             store_status,

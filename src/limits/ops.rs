@@ -78,3 +78,15 @@ pub const RESOURCE_ATTRIBUTES_MAX: usize = 32;
 
 /// Headers for the collector. More are a fault.
 pub const COLLECTOR_HEADERS_MAX: usize = 16;
+
+/// Time for which a signal has everything logged and traced, and an admin without a word about it.
+pub const SIGNALLED_FOR: Duration = Duration::from_mins(10);
+
+/// Longest time for which something is switched by hand, minutes: a day. A box must not stay at its loudest for years.
+pub const SWITCHED_MAX_MINUTES: u16 = 1_440;
+
+/// Longest filter of the log that is taken from a client, characters.
+pub const LOG_FILTER_MAX_CHARS: usize = 200;
+
+/// Patterns of names in one question for numbers. More are refused.
+pub const NUMBER_PATTERNS_MAX: usize = 16;
