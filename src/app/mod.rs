@@ -22,6 +22,7 @@ mod settings;
 pub mod setup;
 pub mod simcore;
 pub mod stdio;
+mod switches;
 pub mod systemd;
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ use crate::ops::watchdog;
 use crate::service::Service;
 use crate::service::qsys::{QsysService, System};
 use crate::service::system::SystemService;
-use crate::store::{Store, StoreStatus};
+use crate::store::{Mirror, Opened, Store, StoreStatus};
 use crate::tls::Certificates;
 
 use health::Health;
@@ -277,36 +278,19 @@ impl Running {
         stop: Stop,
     ) -> anyhow::Result<Self> {
         let policy = Arc::new(policy(config).context("the safety rules cannot be used")?);
-        let identity = Arc::new(Identity::open(&config.store.path));
         let mut parts = Parts::default();
 
-        let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
-        let opened = Store::open(&config.store.path, &names, Instant::now())
-            .context("could not open the store")?;
-        let (store_status, store_flight) = (opened.store.watch_status(), opened.store.flight());
-        parts.store.spawn(
-            opened
-                .store
-                .run(parts.beats.life("store writer", &parts.stop_store)),
-        );
+        let Opened { store, mirrors } = opened(config)?;
+        let (store_status, store_flight) = (store.watch_status(), store.flight());
+        let life = parts.beats.life("store writer", &parts.stop_store);
+        parts.store.spawn(store.run(life));
 
         let (audit, keeper) = Audit::new(&config.audit, &config.store.path);
         parts.store.spawn(keeper.run(parts.stop_store.clone()));
         audit::started(&audit, config);
 
-        let spans = traces::begin(config, &mut parts)?;
-        let mut cores = Vec::new();
-        for (core, mirror) in config.cores.iter().zip(opened.mirrors) {
-            let link_config = secrets::link_config(core, config, &identity)?;
-            let link = link::spawn(
-                link_config,
-                Arc::clone(dial),
-                mirror.clone(),
-                parts.beats.life("link", &parts.stop_links),
-                &mut parts.links,
-            );
-            cores.push(System::new(core.name.as_str().into(), link, mirror));
-        }
+        let (switches, metrics) = switches::begin(config, &audit, &mut parts)?;
+        let cores = systems(config, mirrors, dial, &mut parts)?;
 
         let pulse = Pulse::start(&Handle::current());
         parts
@@ -331,7 +315,7 @@ impl Running {
             store: store_status.clone(),
             audit: audit.clone(),
             health: Arc::clone(&health),
-            spans,
+            spans: Arc::clone(switches.spans()),
             gauge: gauge.clone(),
         });
         let qsys = QsysService::new(cores, policy).with_gauge(gauge.clone());
@@ -353,10 +337,15 @@ impl Running {
             stop,
             hurry: Stop::new(),
         };
-        let system = Arc::new(system.with_ending(ending.clone()));
-        let services: [Arc<dyn Service>; 2] = [Arc::<QsysService>::clone(&qsys), system];
+        let system = system.with_ending(ending.clone());
+        let system = Arc::new(system.with_telemetry(switches, Arc::clone(&metrics)));
+        let services: [Arc<dyn Service>; 2] = [
+            Arc::<QsysService>::clone(&qsys),
+            Arc::<SystemService>::clone(&system),
+        ];
         let server = Server::new(&services, server_info())?
             .with_audit(audit.clone())
+            .with_metrics(metrics)
             .with_gauge(gauge.clone());
         let server = Arc::new(server);
         guard.set_witness(Arc::new(audit::Ears(audit.clone())));
@@ -378,13 +367,10 @@ impl Running {
             qsys,
             audit,
         };
-        let stop_looking = parts.stop_http.clone();
-        parts.http.spawn(pressure::keep(
-            givers,
-            gauge,
-            config.health.clone(),
-            stop_looking,
-        ));
+        let (looked_for, stop_looking) = (config.health.clone(), parts.stop_http.clone());
+        let looking = pressure::keep(givers, gauge, looked_for, stop_looking);
+        parts.http.spawn(looking);
+        system.set_facts(Arc::<Front>::downgrade(&front));
         Ok(Self {
             server,
             front,
@@ -504,6 +490,35 @@ impl Running {
             .supervise(&self.ending, &self.store_status, within)
             .await
     }
+}
+
+/// The store of a configuration, with a mirror for each of its Cores.
+fn opened(config: &Config) -> anyhow::Result<Opened> {
+    let names: Vec<&str> = config.cores.iter().map(|core| core.name.as_str()).collect();
+    Store::open(&config.store.path, &names, Instant::now()).context("could not open the store")
+}
+
+/// The Cores of a configuration, each with its link and its mirror.
+fn systems(
+    config: &Config,
+    mirrors: Vec<Arc<Mirror>>,
+    dial: &Arc<dyn Dial>,
+    parts: &mut Parts,
+) -> anyhow::Result<Vec<System>> {
+    let identity = Arc::new(Identity::open(&config.store.path));
+    let mut systems = Vec::new();
+    for (core, mirror) in config.cores.iter().zip(mirrors) {
+        let link_config = secrets::link_config(core, config, &identity)?;
+        let link = link::spawn(
+            link_config,
+            Arc::clone(dial),
+            mirror.clone(),
+            parts.beats.life("link", &parts.stop_links),
+            &mut parts.links,
+        );
+        systems.push(System::new(core.name.as_str().into(), link, mirror));
+    }
+    Ok(systems)
 }
 
 /// The guard with what the configuration adds to its keys: tokens, the site's identity provider, how often who may ask.

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 use parking_lot::Mutex;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -54,6 +55,7 @@ use crate::base::clock::UnixMillis;
 use crate::base::trace::Traces;
 use crate::config::AuditConfig;
 use crate::limits::{AUDIT_ACTIONS_KEPT, AUDIT_KEPT_WHEN_SHORT, AUDIT_WAITING_MAX};
+use crate::telemetry::switches::Detail;
 
 /// The folder of the trail within the folder of the store.
 pub const FOLDER: &str = "audit";
@@ -99,6 +101,8 @@ struct Shared {
     progress: watch::Sender<Progress>,
     status: Mutex<AuditStatus>,
     traces: Traces,
+    /// Whether the arguments of reads are kept.
+    detail: Arc<Detail>,
     is_required: bool,
     clock: SystemClock,
     is_clock_good: AtomicBool,
@@ -223,6 +227,7 @@ impl Audit {
             progress: watch::Sender::default(),
             status: Mutex::default(),
             traces: Traces::default(),
+            detail: Arc::default(),
             is_required: config.required && folder.is_some(),
             clock,
             is_clock_good: AtomicBool::new(is_clock_good),
@@ -270,9 +275,37 @@ impl Audit {
         Writing::new(self.clone(), order, entry)
     }
 
+    /// Whether the arguments of calls that read are kept, too.
+    #[must_use]
+    pub fn detail(&self) -> &Arc<Detail> {
+        &self.0.detail
+    }
+
+    /// What is to be kept of the arguments of a call that is about to read.
+    #[must_use]
+    pub fn arguments_of_read(&self, arguments: &Value) -> Option<Arc<RawValue>> {
+        let detail = &self.0.detail;
+        if !detail.is_on() {
+            return None;
+        }
+        let kept = detail.meter.time(|| redact::arguments(arguments));
+        detail
+            .meter
+            .made(kept.as_ref().map_or(0, |kept| kept.get().len()));
+        kept
+    }
+
     /// Notes a call that reads.
-    pub fn read(&self, actor: Actor<'_>, tool: &str, outcome: &'static str, lasted: Duration) {
+    pub fn read(
+        &self,
+        actor: Actor<'_>,
+        tool: &str,
+        arguments: Option<Arc<RawValue>>,
+        outcome: &'static str,
+        lasted: Duration,
+    ) {
         let mut entry = self.entry(Kind::Read);
+        entry.arguments = arguments;
         entry.caller = Some(Arc::clone(actor.caller));
         entry.address = actor.address;
         entry.request = Some(actor.request.clone());

@@ -142,6 +142,8 @@ pub struct AccessConfig {
 /// Section `[metrics]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsConfig {
+    /// Whether times are counted for each method and tool.
+    pub detail: bool,
     /// Networks whose machines read them without a key.
     pub allow: Vec<String>,
 }

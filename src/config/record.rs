@@ -6,6 +6,8 @@ use std::time::Duration;
 /// Section `[audit]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditConfig {
+    /// Whether the arguments of calls that read are kept in memory.
+    pub detail: bool,
     /// Whether a write is refused whose intent cannot be put on disk.
     pub required: bool,
     /// Bytes of all segments.
@@ -23,6 +25,7 @@ pub struct AuditConfig {
 impl Default for AuditConfig {
     fn default() -> Self {
         Self {
+            detail: false,
             required: false,
             bytes_max: 16 << 20,
             age_max: Duration::from_hours(400 * 24),

@@ -217,6 +217,7 @@ fn read_access(mut section: Section<'_>) -> AccessConfig {
 
 fn read_metrics(mut section: Section<'_>) -> MetricsConfig {
     MetricsConfig {
+        detail: section.flag("detail"),
         allow: section.texts("allow", SCRAPER_NETWORKS_MAX),
     }
 }
@@ -485,6 +486,7 @@ fn read_audit(mut section: Section<'_>) -> AuditConfig {
         target
     });
     AuditConfig {
+        detail: section.flag("detail"),
         required: section.flag("required"),
         bytes_max,
         age_max,

@@ -230,7 +230,7 @@ pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<
         reply::set_retry_after(headers, exceeded.retry_after);
         rate::tell_refused(headers, exceeded);
     } else if matches!(reply.status, 429 | 503) {
-        let wait = reply.retry_after.unwrap_or(Duration::from_secs(1));
+        let wait = Duration::from_secs(reply.retry_after_secs.unwrap_or(1).into());
         reply::set_retry_after(headers, wait);
     }
     response

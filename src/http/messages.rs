@@ -110,7 +110,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
     let id = SessionId::random().map_err(|_| Refusal::plain(500, "No session can be opened."))?;
     let (connection, outgoing) = match front.server.connect(caller.clone()) {
         Ok(connection) => connection,
-        Err(reply) => return Ok(endpoint::respond(front, reply, caller)),
+        Err(reply) => return Ok(endpoint::respond(front, *reply, caller)),
     };
     let inbox = Inbox {
         connection: Arc::new(connection),

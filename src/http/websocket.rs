@@ -72,7 +72,7 @@ pub(super) fn open(front: &Front, headers: &HeaderMap, caller: &Caller) -> Answe
     ))?;
     let (connection, outgoing) = match front.server.connect(caller.clone()) {
         Ok(connection) => connection,
-        Err(reply) => return Ok(endpoint::respond(front, reply, caller)),
+        Err(reply) => return Ok(endpoint::respond(front, *reply, caller)),
     };
     let opening = Opening {
         connection,

@@ -114,3 +114,15 @@ pub const AUDIT_KEPT_WHEN_SHORT: usize = 100;
 pub const RECONNECT_SHORT_MIN_SECS: u64 = 30;
 /// See [`RECONNECT_SHORT_MIN_SECS`].
 pub const RECONNECT_SHORT_MAX_SECS: u64 = 90;
+
+/// Time for which a signal has everything logged and traced, and an admin without a word about it.
+pub const SIGNALLED_FOR: Duration = Duration::from_mins(10);
+
+/// Longest time for which something is switched by hand, minutes: a day. A box must not stay at its loudest for years.
+pub const SWITCHED_MAX_MINUTES: u16 = 1_440;
+
+/// Longest filter of the log that is taken from a client, characters.
+pub const LOG_FILTER_MAX_CHARS: usize = 200;
+
+/// Patterns of names in one question for numbers. More are refused.
+pub const NUMBER_PATTERNS_MAX: usize = 16;

@@ -200,6 +200,7 @@ pub(super) async fn carry_out(
     let span = spans::tool(&trail.trace, tool.name, call.caller.role.as_str());
     if tool.effect == Effect::Read {
         let (caller, began) = (call.caller.clone(), Instant::now());
+        let arguments = server.audit.arguments_of_read(&call.arguments);
         let mut work = pin!(tokio::time::timeout(limit, service.call(call)).instrument(span));
         let answer = work.as_mut().await;
         let answer = answer.unwrap_or_else(|_| Err(took_too_long(tool)));
@@ -209,7 +210,7 @@ pub(super) async fn carry_out(
         count(&server.metrics, tool.name, &answer, began);
         server
             .audit
-            .read(actor, tool.name, outcome, began.elapsed());
+            .read(actor, tool.name, arguments, outcome, began.elapsed());
         return answer;
     }
     let place = server.writing.take(&call.caller.name, 0).map_err(|_| {

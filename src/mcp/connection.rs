@@ -78,11 +78,11 @@ impl Server {
     ///
     /// # Errors
     /// There are too many already: the reply to send instead, where there is a way to send one.
-    pub fn connect(self: &Arc<Self>, caller: Caller) -> Result<(Connection, Outgoing), Reply> {
+    pub fn connect(self: &Arc<Self>, caller: Caller) -> Result<(Connection, Outgoing), Box<Reply>> {
         let berth = self
             .streams
             .take(&caller.name, false)
-            .map_err(|fault| Reply::fault(&fault, None))?;
+            .map_err(|fault| Box::new(Reply::fault(&fault, None)))?;
         let modern = Peer::new(Revision::SPOKEN[0], None, Generations::default());
         let shared = Arc::new(Shared {
             server: Arc::clone(self),

@@ -1,7 +1,5 @@
 //! Faults of the protocol: JSON-RPC code, HTTP status, one plain sentence. Faults of tools become results instead.
 
-use std::time::Duration;
-
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -114,7 +112,7 @@ pub(super) struct Fault {
     /// Why the caller has to wait.
     pub(super) exceeded: Option<Box<Exceeded>>,
     /// How long to wait, where it is longer than a second.
-    pub(super) retry_after: Option<Duration>,
+    pub(super) retry_after_secs: Option<u16>,
 }
 
 impl Fault {
@@ -127,7 +125,7 @@ impl Fault {
             data: Value::Null,
             needed_scope: None,
             exceeded: None,
-            retry_after: None,
+            retry_after_secs: None,
         }
     }
 
@@ -255,7 +253,7 @@ impl Fault {
         let secs = RECONNECT_SHORT_MIN_SECS;
         let message = "The box is short of memory and opens no more streams for now. Calls are answered; try this again in half a minute.";
         Self {
-            retry_after: Some(Duration::from_secs(secs)),
+            retry_after_secs: u16::try_from(secs).ok(),
             ..Self::busy(503, message, is_modern).with_data(json!({"retryAfterMs": secs * 1_000}))
         }
     }

@@ -1,7 +1,5 @@
 //! What a transport hands over with one body, and what it gets back.
 
-use std::time::Duration;
-
 use super::error::Fault;
 use super::ladder::Routing;
 use super::session::SessionId;
@@ -39,8 +37,8 @@ pub struct Reply {
     pub exceeded: Option<Box<Exceeded>>,
     /// Where the message stands in a trace, if that is not what its transport said.
     pub trace: Option<Box<TraceParent>>,
-    /// How long to wait, where it is longer than a second.
-    pub retry_after: Option<Duration>,
+    /// Seconds to wait, where it is more than one.
+    pub retry_after_secs: Option<u16>,
 }
 
 /// The body of a reply.
@@ -63,7 +61,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
-            retry_after: None,
+            retry_after_secs: None,
         }
     }
 
@@ -75,7 +73,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
-            retry_after: None,
+            retry_after_secs: None,
         }
     }
 
@@ -87,7 +85,7 @@ impl Reply {
             needed_scope: None,
             exceeded: None,
             trace: None,
-            retry_after: None,
+            retry_after_secs: None,
         }
     }
 
@@ -99,7 +97,7 @@ impl Reply {
             needed_scope: fault.needed_scope,
             exceeded: fault.exceeded.clone(),
             trace: None,
-            retry_after: fault.retry_after,
+            retry_after_secs: fault.retry_after_secs,
         }
     }
 }

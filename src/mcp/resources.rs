@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -94,6 +94,9 @@ pub(super) async fn read(server: &Server, request: &Request<'_>) -> Result<Vec<u
     }
     let unknown = || Fault::unknown_resource(&uri, request.revision);
     let limit = Duration::from_secs(CALL_TIMEOUT_SECS);
+    let is_kept = server.audit.detail().is_on();
+    let arguments = is_kept.then(|| json!({ "uri": uri }));
+    let arguments = arguments.and_then(|uri| server.audit.arguments_of_read(&uri));
     let began = Instant::now();
     let read = server.registry.read(&uri, request.caller);
     let read = tokio::time::timeout(limit, read).await;
@@ -106,7 +109,7 @@ pub(super) async fn read(server: &Server, request: &Request<'_>) -> Result<Vec<u
     let actor = request.trail.actor(request.caller);
     server
         .audit
-        .read(actor, "resources/read", outcome, began.elapsed());
+        .read(actor, "resources/read", arguments, outcome, began.elapsed());
     match read {
         Ok(Ok(Some(found))) if !found.contents.is_empty() => Ok(write(server, request, &found)),
         Ok(Ok(_)) => Err(unknown()),

@@ -70,6 +70,13 @@ impl Server {
         self
     }
 
+    /// The same server that counts here.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
     /// What is counted.
     #[must_use]
     pub const fn metrics(&self) -> &Arc<Metrics> {

@@ -26,8 +26,8 @@ use crate::base::text::{for_log, plain_json};
 use crate::config::LogFormat;
 use crate::limits::{LOG_LINE_KEPT_BYTES, LOG_LINES_KEPT};
 
-/// What steers the filter of the running log.
-static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+/// What steers the filter of the running log, and the filter with which it began.
+static FILTER: OnceLock<(reload::Handle<Targets, Registry>, String)> = OnceLock::new();
 
 /// Starts logging at a level or filter such as `info,rackhand::link=debug`, and has spans written for a collector once there is one.
 ///
@@ -57,9 +57,15 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
         .with(traces);
     // A second call, in a test, keeps the first subscriber.
     if all.try_init().is_ok() {
-        let _first = FILTER.set(handle);
+        let _first = FILTER.set((handle, filter.to_owned()));
     }
     Ok(())
+}
+
+/// The filter with which logging began.
+#[must_use]
+pub fn usual_filter() -> &'static str {
+    FILTER.get().map_or("info", |(_, usual)| usual)
 }
 
 /// Has the running log follow another level or filter.
@@ -69,7 +75,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), ParseError> {
 /// The filter cannot be read.
 pub fn set_filter(filter: &str) -> Result<(), ParseError> {
     let targets: Targets = filter.parse()?;
-    if let Some(handle) = FILTER.get() {
+    if let Some((handle, _)) = FILTER.get() {
         // It is gone only with the subscriber, which is never.
         let _there = handle.reload(targets);
     }

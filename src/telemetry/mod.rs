@@ -4,3 +4,4 @@ pub mod logging;
 pub mod meter;
 pub mod metrics;
 pub mod spans;
+pub mod switches;

@@ -20,6 +20,7 @@ mod outage;
 mod roles;
 mod routes;
 mod size;
+mod telemetry;
 mod tokens;
 mod watches;
 mod writes;

@@ -338,3 +338,78 @@ async fn a_collector_that_refuses_or_is_gone_has_its_spans_counted() {
         served.process.stopped().await;
     }
 }
+
+/// Where a switch stands.
+async fn switch(served: &Box, name: &str) -> (String, bool) {
+    let answer = served
+        .must("system_metrics", json!({ "names": ["rackhand_info"] }))
+        .await;
+    let rows = answer["switches"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["switch"] == name).unwrap();
+    (
+        row["now"].as_str().unwrap().to_owned(),
+        row["ends_in_s"].is_u64(),
+    )
+}
+
+#[tokio::test]
+async fn a_signal_and_an_admin_change_what_is_logged_and_traced_while_the_service_runs() {
+    let mut collector = Collector::new(Some("HTTP/1.1 200 OK")).await;
+    let place = Place::new("address = \"127.0.0.1:9\"\ntransport = \"ws\"");
+    let key = place.key("root", "admin").await;
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint.as_str()),
+        ("OTEL_TRACES_SAMPLER", "parentbased_always_off"),
+    ];
+    let mut served = serve(&place, &key, &environment).await;
+    let (usual, by_hand) = (
+        |text: &str| (text.to_owned(), false),
+        |text: &str| (text.to_owned(), true),
+    );
+    assert_eq!(switch(&served, "log").await, usual("info"));
+    assert_eq!(switch(&served, "traces").await, usual("0 %"));
+    assert!(served.process.signal("USR1").await);
+    served
+        .process
+        .says("Everything is logged and traced for 10 minutes")
+        .await;
+    assert_eq!(switch(&served, "log").await, by_hand("debug"));
+    assert_eq!(switch(&served, "traces").await, by_hand("100 %"));
+    // The very calls above are traced.
+    let (_, spans, _) = collector.next().await;
+    assert!(
+        spans.iter().any(|span| span.name == "system_metrics"),
+        "{spans:#?}"
+    );
+    assert!(served.process.signal("USR1").await);
+    served
+        .process
+        .says("Logged and traced as usual again, by SIGUSR1")
+        .await;
+    assert_eq!(switch(&served, "log").await, usual("info"));
+    assert_eq!(switch(&served, "traces").await, usual("0 %"));
+    // What the log lets through, it does by the filter that was set.
+    let quiet = json!({ "reason": "quiet", "log": "error", "traces_percent": 50 });
+    served.must("system_set_telemetry", quiet).await;
+    assert_eq!(switch(&served, "traces").await, by_hand("50 %"));
+    let before = served.process.said().lines().count();
+    let loud = json!({ "reason": "while it is quiet", "audit_detail": true });
+    served.must("system_set_telemetry", loud).await;
+    let reset = json!({ "reason": "back to usual", "reset": true });
+    served.must("system_set_telemetry", reset).await;
+    served.process.says("back to usual").await;
+    let said = served.process.said();
+    let since: Vec<&str> = said.lines().skip(before).collect();
+    assert!(
+        !since.iter().any(|line| line.contains("while it is quiet")),
+        "{since:#?}"
+    );
+    let trail = json!({ "limit": 50 });
+    let trail = served.must("qsys_get_audit", trail).await;
+    let entries = trail["entries"].as_array().unwrap();
+    let signals = entries
+        .iter()
+        .filter(|entry| entry["detail"]["by"] == "SIGUSR1");
+    assert_eq!(signals.count(), 2, "{trail:#}");
+    served.process.stopped().await;
+}

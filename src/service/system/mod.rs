@@ -4,11 +4,12 @@ mod drain;
 mod get_audit;
 mod health;
 mod keys;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use futures_util::future::{self, BoxFuture};
 
@@ -22,6 +23,10 @@ use crate::audit::Audit;
 use crate::base::shutdown::Ending;
 use crate::guard::{Caller, Guard, Reach};
 use crate::ops::health::Source;
+use crate::telemetry::metrics::{Facts, Metrics};
+use crate::telemetry::switches::Switches;
+
+use telemetry::Telemetry;
 
 /// The tools for the box.
 pub struct SystemService {
@@ -29,6 +34,7 @@ pub struct SystemService {
     guard: Arc<Guard>,
     health: Arc<dyn Source>,
     ending: Ending,
+    telemetry: Telemetry,
     tools: Vec<Tool>,
 }
 
@@ -49,6 +55,8 @@ const DEFINITIONS: &[Definition] = &[
     keys::NEW,
     keys::REVOKE,
     drain::DEFINITION,
+    telemetry::METRICS,
+    telemetry::SET,
 ];
 
 type Definition = super::definition::Definition<SystemService>;
@@ -62,6 +70,7 @@ impl SystemService {
             guard,
             health,
             ending: Ending::default(),
+            telemetry: Telemetry::default(),
             tools: DEFINITIONS.iter().map(Definition::tool).collect(),
         }
     }
@@ -73,6 +82,18 @@ impl SystemService {
     pub fn with_ending(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self
+    }
+
+    /// The same tools, over these switches and numbers.
+    #[must_use]
+    pub fn with_telemetry(mut self, switches: Arc<Switches>, metrics: Arc<Metrics>) -> Self {
+        self.telemetry = Telemetry::new(switches, metrics);
+        self
+    }
+
+    /// Who tells numbers beside those that are counted.
+    pub fn set_facts(&self, facts: Weak<dyn Facts>) {
+        self.telemetry.set_facts(facts);
     }
 }
 

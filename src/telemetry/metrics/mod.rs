@@ -8,6 +8,7 @@ pub mod names;
 mod text;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -21,11 +22,15 @@ use prometheus_client::registry::{Metric, Registry};
 
 use self::names::{Kind, Name};
 pub use self::text::{json, plain};
+use super::switches::Detail;
 
 /// Upper ends of the ranges of times, seconds: a read of the mirror takes tens of microseconds, a write waits for the Core.
 const RANGES_SECS: [f64; 10] = [
     0.0001, 0.0005, 0.0025, 0.01, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0,
 ];
+
+/// What times are counted under while they are not counted for each method and tool.
+const ALL_TOGETHER: &str = "all";
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 type Times = Family<Labels<1>, Histogram, fn() -> Histogram>;
@@ -42,6 +47,8 @@ pub struct Metrics {
     rate_limit_hits: Family<Labels<1>, Counter>,
     rate_limit_remaining: Family<Labels<1>, Gauge>,
     refused: Family<Labels<1>, Counter>,
+    /// Whether times are counted for each method and tool.
+    detail: Arc<Detail>,
 }
 
 impl fmt::Debug for Metrics {
@@ -53,6 +60,8 @@ impl fmt::Debug for Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
+        let detail = Arc::<Detail>::default();
+        detail.set(true);
         let times = || Times::new_with_constructor(|| Histogram::new(RANGES_SECS));
         Self {
             requests: registered(&mut registry, &names::REQUESTS, Family::default()),
@@ -69,6 +78,7 @@ impl Default for Metrics {
             ),
             refused: registered(&mut registry, &names::REFUSED, Family::default()),
             registry,
+            detail,
         }
     }
 }
@@ -85,9 +95,7 @@ impl Metrics {
         self.requests
             .get_or_create(&[("method", method), ("status", status)])
             .inc();
-        self.request_times
-            .get_or_create(&[("method", method)])
-            .observe(took.as_secs_f64());
+        self.observe(&self.request_times, ("method", method), took);
         if let Some(error) = error {
             self.request_errors
                 .get_or_create(&[("error_type", error)])
@@ -101,14 +109,32 @@ impl Metrics {
         self.tool_calls
             .get_or_create(&[("tool", name), ("status", status)])
             .inc();
-        self.tool_times
-            .get_or_create(&[("tool", name)])
-            .observe(took.as_secs_f64());
+        self.observe(&self.tool_times, ("tool", name), took);
         if let Some(fault) = fault {
             self.tool_errors
                 .get_or_create(&[("tool", name), ("error_type", fault)])
                 .inc();
         }
+    }
+
+    /// Counts a time, under its own label or that of all.
+    fn observe(&self, times: &Times, (name, value): (&'static str, &'static str), took: Duration) {
+        let count = |value| {
+            times
+                .get_or_create(&[(name, value)])
+                .observe(took.as_secs_f64());
+        };
+        if self.detail.is_on() {
+            self.detail.meter.time(|| count(value));
+        } else {
+            count(ALL_TOGETHER);
+        }
+    }
+
+    /// Whether times are counted for each method and tool, or for all together.
+    #[must_use]
+    pub const fn detail(&self) -> &Arc<Detail> {
+        &self.detail
     }
 
     /// Somebody of this role asks too often.
