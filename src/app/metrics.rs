@@ -70,7 +70,7 @@ impl Numbers {
             ("rss", host.rss),
             ("available", host.available),
             ("budget", u64::try_from(MEMORY_BUDGET_BYTES).ok()),
-            ("used_of_limit", told.group.map(|group| group.used)),
+            ("group", told.group.map(|group| group.used)),
             ("limit", told.group.map(|group| group.most)),
         ] {
             let labels = [("type", kind)];

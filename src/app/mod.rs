@@ -292,11 +292,10 @@ impl Running {
         let (switches, metrics) = switches::begin(config, &audit, &mut parts)?;
         let cores = systems(config, mirrors, dial, &mut parts)?;
 
-        let pulse = Pulse::start(&Handle::current());
+        let (pulse, gauge) = (Pulse::start(&Handle::current()), Gauge::default());
         parts
             .http
             .spawn(pulse.clone().keep(parts.stop_http.clone()));
-        let gauge = Gauge::default();
         let watched = health::Parts {
             cores: &cores,
             policy: Arc::clone(&policy),
@@ -318,8 +317,7 @@ impl Running {
             spans: Arc::clone(switches.spans()),
             gauge: gauge.clone(),
         });
-        let qsys = QsysService::new(cores, policy).with_gauge(gauge.clone());
-        let qsys = Arc::new(qsys);
+        let qsys = Arc::new(QsysService::new(cores, policy).with_gauge(gauge.clone()));
         parts
             .http
             .spawn(Arc::clone(&qsys).sweep(parts.stop_http.clone()));
@@ -361,15 +359,8 @@ impl Running {
             front = front.with_setup(Arc::new(desk));
         }
         let front = Arc::new(front);
-        let givers = pressure::Givers {
-            server: Arc::clone(&server),
-            front: Arc::clone(&front),
-            qsys,
-            audit,
-        };
-        let (looked_for, stop_looking) = (config.health.clone(), parts.stop_http.clone());
-        let looking = pressure::keep(givers, gauge, looked_for, stop_looking);
-        parts.http.spawn(looking);
+        let givers = pressure::Givers::new(&server, &front, qsys, audit);
+        pressure::begin(givers, gauge, config, &mut parts);
         system.set_facts(Arc::<Front>::downgrade(&front));
         Ok(Self {
             server,

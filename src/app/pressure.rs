@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
+use super::parts::Parts;
 use crate::audit::Audit;
 use crate::base::shutdown::Stop;
-use crate::config::HealthConfig;
+use crate::config::{Config, HealthConfig};
 use crate::http::Front;
 use crate::limits::PRESSURE_IDLE_CONNECTION;
 use crate::mcp::Server;
@@ -17,13 +18,27 @@ use crate::service::qsys::QsysService;
 
 /// Those who have something to give.
 pub(super) struct Givers {
-    pub(super) server: Arc<Server>,
-    pub(super) front: Arc<Front>,
-    pub(super) qsys: Arc<QsysService>,
-    pub(super) audit: Audit,
+    server: Arc<Server>,
+    front: Arc<Front>,
+    qsys: Arc<QsysService>,
+    audit: Audit,
 }
 
 impl Givers {
+    pub(super) fn new(
+        server: &Arc<Server>,
+        front: &Arc<Front>,
+        qsys: Arc<QsysService>,
+        audit: Audit,
+    ) -> Self {
+        Self {
+            server: Arc::clone(server),
+            front: Arc::clone(front),
+            qsys,
+            audit,
+        }
+    }
+
     /// Gives something up. How many.
     fn give_up(&self, step: Step) -> usize {
         match step {
@@ -40,13 +55,15 @@ impl Givers {
     }
 }
 
+/// Starts what looks.
+pub(super) fn begin(givers: Givers, gauge: Gauge, config: &Config, parts: &mut Parts) {
+    let stop = parts.stop_http.clone();
+    let looking = keep(givers, gauge, config.health.clone(), stop);
+    parts.http.spawn(looking);
+}
+
 /// Looks, the sooner the less room there is, until `stop`.
-pub(super) async fn keep(
-    givers: Givers,
-    gauge: Gauge,
-    config: HealthConfig,
-    stop: Stop,
-) -> &'static str {
+async fn keep(givers: Givers, gauge: Gauge, config: HealthConfig, stop: Stop) -> &'static str {
     let root = Root::new(&config.root);
     let mut pressure = Pressure::default();
     let mut given_up = GivenUp::default();

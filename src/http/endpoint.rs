@@ -230,8 +230,8 @@ pub(super) fn respond(front: &Front, reply: Reply, caller: &Caller) -> Response<
         reply::set_retry_after(headers, exceeded.retry_after);
         rate::tell_refused(headers, exceeded);
     } else if matches!(reply.status, 429 | 503) {
-        let wait = Duration::from_secs(reply.retry_after_secs.unwrap_or(1).into());
-        reply::set_retry_after(headers, wait);
+        let secs = reply.retry_after_secs.map_or(1, u64::from);
+        reply::set_retry_after(headers, Duration::from_secs(secs));
     }
     response
 }

@@ -24,7 +24,10 @@ impl Why {
     fn reconnect_after(self) -> Duration {
         let (least, most) = match self {
             Self::Stops => (RECONNECT_MIN_SECS, RECONNECT_MAX_SECS),
-            Self::Short => (RECONNECT_SHORT_MIN_SECS, RECONNECT_SHORT_MAX_SECS),
+            Self::Short => (
+                u64::from(RECONNECT_SHORT_MIN_SECS),
+                u64::from(RECONNECT_SHORT_MAX_SECS),
+            ),
         };
         Duration::from_secs(least) + Duration::from_secs(most - least).mul_f64(random_unit())
     }

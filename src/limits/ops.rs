@@ -78,6 +78,7 @@ pub const RESOURCE_ATTRIBUTES_MAX: usize = 32;
 
 /// Headers for the collector. More are a fault.
 pub const COLLECTOR_HEADERS_MAX: usize = 16;
+
 /// Shortest and longest time between two looks at memory.
 pub const PRESSURE_LOOK_MIN: Duration = Duration::from_millis(250);
 /// See [`PRESSURE_LOOK_MIN`].
@@ -111,9 +112,9 @@ pub const PRESSURE_IDLE_CONNECTION: Duration = Duration::from_secs(1);
 pub const AUDIT_KEPT_WHEN_SHORT: usize = 100;
 
 /// Seconds from which on, and until which, clients whose streams ended for want of memory are asked to come back, spread evenly.
-pub const RECONNECT_SHORT_MIN_SECS: u64 = 30;
+pub const RECONNECT_SHORT_MIN_SECS: u16 = 30;
 /// See [`RECONNECT_SHORT_MIN_SECS`].
-pub const RECONNECT_SHORT_MAX_SECS: u64 = 90;
+pub const RECONNECT_SHORT_MAX_SECS: u16 = 90;
 
 /// Time for which a signal has everything logged and traced, and an admin without a word about it.
 pub const SIGNALLED_FOR: Duration = Duration::from_mins(10);

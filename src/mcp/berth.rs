@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::Server;
 use super::error::Fault;
 use super::places::{Capacity, Place, Places};
 use crate::limits::{PRESSURE_STREAMS, STREAMS_MAX, STREAMS_PER_CALLER_MAX};
@@ -152,6 +153,28 @@ impl Drop for Berth {
     fn drop(&mut self) {
         let left = self.berths.taken.lock().guests.remove(&self.number);
         drop(left);
+    }
+}
+
+impl Server {
+    /// The same server, which opens nothing that lasts while this gauge refuses.
+    #[must_use]
+    pub fn with_gauge(mut self, gauge: Gauge) -> Self {
+        self.streams = Berths::new(gauge.clone());
+        self.gauge = gauge;
+        self
+    }
+
+    /// Forgets streams that are over and could still be read again. How many.
+    #[must_use]
+    pub fn forget_streams(&self) -> usize {
+        self.shelf.clear()
+    }
+
+    /// Asks a part of those on event streams and connections on which nothing is under way to leave, the longest idle first. How many.
+    #[must_use]
+    pub fn thin_out_streams(&self) -> usize {
+        self.streams.thin_out()
     }
 }
 

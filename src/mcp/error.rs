@@ -111,7 +111,7 @@ pub(super) struct Fault {
     pub(super) needed_scope: Option<Scope>,
     /// Why the caller has to wait.
     pub(super) exceeded: Option<Box<Exceeded>>,
-    /// How long to wait, where it is longer than a second.
+    /// Seconds to wait, where it is more than one.
     pub(super) retry_after_secs: Option<u16>,
 }
 
@@ -253,8 +253,9 @@ impl Fault {
         let secs = RECONNECT_SHORT_MIN_SECS;
         let message = "The box is short of memory and opens no more streams for now. Calls are answered; try this again in half a minute.";
         Self {
-            retry_after_secs: u16::try_from(secs).ok(),
-            ..Self::busy(503, message, is_modern).with_data(json!({"retryAfterMs": secs * 1_000}))
+            retry_after_secs: Some(secs),
+            ..Self::busy(503, message, is_modern)
+                .with_data(json!({"retryAfterMs": u32::from(secs) * 1_000}))
         }
     }
 

@@ -229,26 +229,6 @@ impl Server {
         self
     }
 
-    /// The same server, which opens nothing that lasts while this gauge refuses.
-    #[must_use]
-    pub fn with_gauge(mut self, gauge: Gauge) -> Self {
-        self.streams = Berths::new(gauge.clone());
-        self.gauge = gauge;
-        self
-    }
-
-    /// Forgets streams that are over and could still be read again. How many.
-    #[must_use]
-    pub fn forget_streams(&self) -> usize {
-        self.shelf.clear()
-    }
-
-    /// Asks a part of those on event streams and connections on which nothing is under way to leave, the longest idle first. How many.
-    #[must_use]
-    pub fn thin_out_streams(&self) -> usize {
-        self.streams.thin_out()
-    }
-
     /// Ends all event streams in good order.
     pub fn close_streams(&self) {
         self.closing.cancel();

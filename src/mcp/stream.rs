@@ -177,7 +177,7 @@ pub(super) struct Reading {
     is_numbered: bool,
     is_opening: bool,
     /// Of a stream of its own; one that shares a connection has none.
-    berth: Option<Berth>,
+    berth: Option<Box<Berth>>,
 }
 
 /// Number of the stream of a session itself. It cannot be replayed, and need not be: a feed tells what is new whenever it is read.
@@ -200,7 +200,7 @@ impl Reading {
             session,
             is_numbered: false,
             is_opening: false,
-            berth,
+            berth: berth.map(Box::new),
         }
     }
 

@@ -109,7 +109,7 @@ impl ToolFault {
             format!("The box is short of memory and {what} for now."),
             "Read with qsys_get_controls now and then instead, or try again in half a minute.",
         )
-        .with_data(json!({ "retry_after_ms": RECONNECT_SHORT_MIN_SECS * 1_000 }))
+        .with_data(json!({ "retry_after_ms": u32::from(RECONNECT_SHORT_MIN_SECS) * 1_000 }))
     }
 
     /// The same fault with details.

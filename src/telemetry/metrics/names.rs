@@ -72,7 +72,7 @@ names! {
     HEALTH = Gauge "rackhand_health" "How well each check is: 0 healthy, 1 degraded, 2 unhealthy";
     HEALTH_CHANGES = Counter "rackhand_health_changes" "Times that a check changed its mind, by check";
     UPTIME = Gauge "process_uptime_seconds" "Time since the process started";
-    MEMORY = Gauge "process_memory_usage_bytes" "Memory by type: rss of the process, available on the machine, budget of the process, what its control group uses and may use";
+    MEMORY = Gauge "process_memory_usage_bytes" "Memory by type: rss of the process, available on the machine, budget of the process, what its control group uses and may use: group, limit";
     PRESSURE = Gauge "rackhand_memory_pressure" "How short memory is: 0 calm, 1 tight, 2 critical";
     GIVEN_UP = Counter "rackhand_memory_given_up" "What was given up to free memory, by kind: history, watches, streams";
     PRESSURE_REFUSED = Counter "rackhand_memory_refused" "Streams, watches and tasks refused while memory was critical";
