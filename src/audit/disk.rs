@@ -417,6 +417,7 @@ pub(super) fn segments(folder: &Path) -> io::Result<Vec<Named>> {
 }
 
 /// How a segment ends.
+#[derive(Clone, Copy)]
 struct End {
     /// The last line that reads and follows the one before it; none if no line reads at all.
     head: Option<Head>,
@@ -438,10 +439,20 @@ fn end_of(path: &Path) -> io::Result<End> {
     let mut from = BufReader::new(file);
     let mut text = Vec::new();
     let mut before: Option<Hash> = None;
+    // How it ends in front of the first hole: where a sector was not written before the power went, while later ones were.
+    let mut at_hole: Option<End> = None;
     loop {
         let (piece, count) = chain::read_piece(&mut from, &mut text)?;
         end.bytes = end.bytes.saturating_add(count);
+        if text.contains(&0) {
+            at_hole.get_or_insert(end);
+        }
         match piece {
+            // Behind a hole nothing was synced; a run that stopped in good order has left none, so that one is for whoever verifies.
+            Piece::End if !end.is_stopped => {
+                let bytes = end.bytes;
+                return Ok(at_hole.map_or(end, |hole| End { bytes, ..hole }));
+            }
             Piece::End => return Ok(end),
             Piece::Unfinished | Piece::TooLong => continue,
             Piece::Line => {}

@@ -1,4 +1,6 @@
-//! Scenarios of the trail: power cuts, full disks, clocks that run wild, floods, and what somebody changed by hand.
+//! Scenarios of the trail: kills, full disks, clocks that run wild, floods, and what somebody changed by hand.
+
+mod power;
 
 use std::fs;
 use std::io::Write as _;
@@ -234,63 +236,6 @@ async fn a_restart_goes_on_with_the_chain_and_remembers_what_was() {
     bed.stop().await;
     let report = verify(store.path());
     assert!(report.is_whole() && report.cuts == 1, "{report}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_half_written_end_is_cut_off_and_told_wherever_the_power_went() {
-    let store = tempfile::tempdir().unwrap();
-    let bed = Bed::start(store.path());
-    bed.write("desk", 1);
-    bed.kill().await;
-    let path = files(store.path()).pop().unwrap();
-    let whole = fs::read(&path).unwrap();
-    let last_line = whole[..whole.len() - 1]
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .unwrap()
-        + 1;
-    let mut ends: Vec<Vec<u8>> = (last_line + 1..whole.len())
-        .step_by(37)
-        .map(|at| whole[..at].to_vec())
-        .collect();
-    ends.push([&whole[..], &[0; 3000]].concat());
-    ends.push([&whole[..], &b"\xff\xfe\n\n{}\n"[..]].concat());
-    for end in ends {
-        fs::write(&path, &end).unwrap();
-        let bed = Bed::start(store.path());
-        bed.write("desk", 2);
-        bed.stop().await;
-        let report = verify(store.path());
-        assert!(
-            report.is_whole() && report.is_stopped && report.cuts == 1,
-            "{report}"
-        );
-        let cut = lines(store.path())
-            .into_iter()
-            .find(|line| line["kind"] == "cut")
-            .unwrap();
-        let good = if end.len() > whole.len() {
-            whole.len()
-        } else {
-            last_line
-        };
-        assert_eq!(cut["detail"]["bytes"], end.len() - good);
-        fs::remove_file(&path).unwrap();
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_segment_of_nothing_but_zeros_is_put_aside() {
-    let store = tempfile::tempdir().unwrap();
-    let bed = Bed::start(store.path());
-    bed.stop().await;
-    let begun = store.path().join(FOLDER).join("audit-000000000004.jsonl");
-    fs::write(&begun, [0; 512]).unwrap();
-    let bed = Bed::start(store.path());
-    bed.stop().await;
-    let report = verify(store.path());
-    assert!(report.is_whole() && report.cuts == 1, "{report}");
-    assert!(!begun.exists() && store.path().join(FOLDER).join("audit-damaged").exists());
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,17 +67,29 @@ pub fn open_lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Makes a folder that only its owner may enter (0700), with those above it.
+/// Makes a folder that only its owner may enter (0700), with those above it. What is made is there after a power cut as well, as long as
+/// the folder above may be read.
 ///
 /// # Errors
 ///
 /// Those of the file system.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new()
+    if path.is_dir() {
+        return Ok(());
+    }
+    let above = folder_of(path);
+    if above != path {
+        make_private_folder(above)?;
+    }
+    let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
-        .create(path)
+        .create(path);
+    if let Ok(above) = File::open(above) {
+        above.sync_all().ok();
+    }
+    made
 }
 
 #[cfg(test)]

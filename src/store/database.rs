@@ -2,6 +2,7 @@
 //! brake, and a sync of its own after every flush, for sled's flush does not reach the device.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +25,8 @@ pub(super) struct Database {
     dir: PathBuf,
     unflushed: usize,
     is_dirty: bool,
+    /// Whether what sled wrote beside its log when it opened is on the device.
+    is_settled: bool,
 }
 
 impl Database {
@@ -42,7 +45,22 @@ impl Database {
             dir: dir.to_path_buf(),
             unflushed: 0,
             is_dirty: false,
+            is_settled: false,
         })
+    }
+
+    /// Removes what a power cut can have halved of what sled keeps beside its log, where sled has refused to open by it.
+    ///
+    /// The settings, which it does not sync: opening writes them anew, and they are the same in every database. And a snapshot that it
+    /// was writing, which it takes for the newest one: the one before, if there was one, goes only after that. A whole one is needed,
+    /// though, for sled may have cleared what it stands for before its final name was safe: so this is for what was refused alone.
+    pub(super) fn forget_halves(dir: &Path) {
+        fs::remove_file(dir.join("conf")).ok();
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        for path in paths.filter(|path| path.extension().is_some_and(|kind| kind == "generating")) {
+            fs::remove_file(path).ok();
+        }
     }
 
     /// Where it lies.
@@ -88,6 +106,10 @@ impl Database {
         if self.is_dirty {
             self.sled.flush()?;
             self.file.sync_all().map_err(Fault::of_io)?;
+            if !self.is_settled {
+                settle(&self.dir).map_err(Fault::of_io)?;
+                self.is_settled = true;
+            }
             tighten(&self.dir);
         }
         self.unflushed = 0;
@@ -99,6 +121,17 @@ impl Database {
     pub(super) fn bytes(&self) -> u64 {
         self.sled.size_on_disk().unwrap_or(0)
     }
+}
+
+/// Returns when the files beside the log, and the names of all, are on the device: sled syncs neither.
+fn settle(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_file() && !path.ends_with("db") {
+            File::open(path)?.sync_all()?;
+        }
+    }
+    File::open(dir)?.sync_all()
 }
 
 /// Takes the files of a folder from everybody but their owner. The folder itself keeps others out already, so that a failure here

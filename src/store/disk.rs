@@ -1,7 +1,7 @@
 //! Everything that touches the disk, as one thing that a blocking thread takes and hands back.
 
 use std::fs::{File, TryLockError};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,6 +16,7 @@ use super::generation::Folder;
 use super::mirror::{Debt, Mirror, Restoring};
 use super::open::{self, Opened, Reader};
 use super::schema::{COUNTERS, FORMAT, Tree};
+use crate::base::file::make_private_folder;
 use crate::limits::STORE_FILE_MAX_BYTES;
 
 /// The database of what the Core can give back.
@@ -294,11 +295,7 @@ impl Disk {
 
 /// Takes the lock on the data folder. Nothing where the folder can be neither made nor written: the box then works from memory.
 fn lock(dir: &Path) -> Result<Option<Arc<File>>, StoreError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .ok();
+    make_private_folder(dir).ok();
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);
     let Ok(file) = options.open(dir.join("store.lock")) else {

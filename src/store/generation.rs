@@ -3,14 +3,16 @@
 //! ```text
 //! state/CURRENT         "gen-000007"
 //! state/gen-000007/     the database
-//! state/OPENING         how many starts in a row did not get through opening it; gone while all is well
+//! state/OPENING         how many starts in a row did not get through opening it, and how often the power went meanwhile; gone while all is well
 //! state/quarantine/     the last one that was damaged, for inspection
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::base::file::make_private_folder;
 
 /// Largest damaged store that is kept for inspection, bytes.
 const QUARANTINE_MAX_BYTES: u64 = 64 << 20;
@@ -49,6 +51,11 @@ impl Folder {
     /// Whether `CURRENT` names a generation that is there.
     pub(super) fn is_named(&self, generation: &str) -> bool {
         fs::read_to_string(self.root.join(CURRENT)).is_ok_and(|name| name == generation)
+    }
+
+    /// Whether a generation was ever finished: that is when `CURRENT` is first written.
+    pub(super) fn has_named(&self) -> bool {
+        fs::symlink_metadata(self.root.join(CURRENT)).is_ok()
     }
 
     /// All generations, oldest first.
@@ -107,27 +114,69 @@ impl Folder {
         File::open(&self.root)?.sync_all()
     }
 
-    /// Notes that the database is about to be opened; returns how many starts before this one noted it and did not get through.
-    pub(super) fn opening(&self) -> io::Result<u32> {
+    /// Notes that the database is about to be opened; returns who noted that before and did not get through.
+    pub(super) fn opening(&self) -> io::Result<Deaths> {
         let path = self.root.join(OPENING);
-        let before = fs::read_to_string(&path).ok();
-        let before = before
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(0);
-        write_private(&path, u32::saturating_add(before, 1).to_string().as_bytes())?;
+        let before = fs::read_to_string(&path).unwrap_or_default();
+        let deaths = Deaths::read(&before, &boot());
+        write_private(&path, deaths.with_this_start(&boot()).as_bytes())?;
         File::open(&self.root)?.sync_all()?;
-        Ok(before)
+        Ok(deaths)
     }
 
-    /// Notes that opening is over.
+    /// Notes that opening is over, so that a power cut hours later does not count as a death of this start.
     pub(super) fn opened(&self) {
         fs::remove_file(self.root.join(OPENING)).ok();
+        if let Ok(root) = File::open(&self.root) {
+            root.sync_all().ok();
+        }
     }
+}
+
+/// Starts in a row that noted that they open the database and did not get through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Deaths {
+    /// Since the machine was last started: most likely, the database killed them.
+    pub(super) processes: u32,
+    /// Earlier lives of the machine that ended so: most likely, the power went.
+    pub(super) machines: u32,
+}
+
+impl Deaths {
+    /// Reads what the start before has noted. What is not there, or half written, counts nothing; a note of no machine is of this one.
+    fn read(note: &str, boot: &str) -> Self {
+        let mut words = note.split_whitespace();
+        let mut number = || words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let (processes, machines) = (number(), number());
+        if words.next().is_none_or(|noted| noted == boot) {
+            Self {
+                processes,
+                machines,
+            }
+        } else {
+            Self {
+                processes: 0,
+                machines: u32::saturating_add(machines, 1),
+            }
+        }
+    }
+
+    /// The note of this start, which counts as one that did not get through until it is gone.
+    fn with_this_start(self, boot: &str) -> String {
+        let processes = self.processes.saturating_add(1);
+        format!("{processes} {} {boot}", self.machines)
+    }
+}
+
+/// What the kernel calls the time since the machine was started; empty where it does not say.
+fn boot() -> String {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// Makes a folder, with those above it, for its owner alone; takes it from all others if it was there.
 pub(super) fn private_dir(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    make_private_folder(dir)?;
     let mode = fs::metadata(dir)?.permissions().mode();
     if mode & 0o077 != 0 {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
@@ -160,4 +209,32 @@ fn bytes(dir: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn power_that_goes_while_a_store_is_opened_is_no_death_of_the_process() {
+        let (mut deaths, mut note) = (Deaths::default(), String::new());
+        for boot in ["a", "a", "b", "c", "c"] {
+            deaths = Deaths::read(&note, boot);
+            note = deaths.with_this_start(boot);
+        }
+        let expected = Deaths {
+            processes: 1,
+            machines: 2,
+        };
+        assert_eq!(deaths, expected);
+        // As an earlier version noted it, where the kernel has no name for its life, and as a power cut leaves it.
+        let of_processes = |processes| Deaths {
+            processes,
+            machines: 0,
+        };
+        assert_eq!(Deaths::read("2", "c"), of_processes(2));
+        let note = of_processes(1).with_this_start("");
+        assert_eq!(Deaths::read(&note, ""), of_processes(2));
+        assert_eq!(Deaths::read("\0\0\0", "c"), Deaths::default());
+    }
 }

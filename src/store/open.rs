@@ -16,7 +16,7 @@ use sled::{Batch, IVec};
 
 use super::database::Database;
 use super::error::Fault;
-use super::generation::{Folder, private_dir};
+use super::generation::{Deaths, Folder, private_dir};
 use super::salvage::salvage;
 use super::schema::{FORMAT, FORMAT_KEY, GENERATION, META, PROBE};
 use crate::limits::STORE_FILE_MAX_BYTES;
@@ -26,6 +26,10 @@ const STEP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Starts in a row that may die while opening before the store counts as damaged without another look.
 const DEATHS_MAX: u32 = 2;
+
+/// The same for starts that ended with the power, or with the whole machine: that is seldom the fault of the store, and a supply that
+/// fails again and again must not cost it.
+const MACHINE_DEATHS_MAX: u32 = 10;
 
 /// How often, and how long apart, a lock is tried that an earlier handle of this process may still hold for a moment.
 const LOCK_TRIES: u32 = 100;
@@ -65,16 +69,18 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
     let deaths = match folder.opening() {
         Ok(deaths) => deaths,
         // On a full disk the store still reads.
-        Err(error) if is_full(&error) => 0,
+        Err(error) if is_full(&error) => Deaths::default(),
         Err(error) => return Ok(without(Fault::Disk(error))),
     };
     let Some(current) = folder.current() else {
         folder.opened();
         return Ok(replace(folder, None, make, None));
     };
-    let looked = if deaths >= DEATHS_MAX {
+    let is_hopeless = deaths.processes >= DEATHS_MAX || deaths.machines >= MACHINE_DEATHS_MAX;
+    let looked = if is_hopeless {
         Err(Fault::Damaged(format!(
-            "{deaths} starts in a row did not get through opening it"
+            "{} starts in a row did not get through opening it",
+            deaths.processes.saturating_add(deaths.machines)
         )))
     } else {
         let (dir, name, reader) = (folder.dir(&current), current.clone(), make());
@@ -106,7 +112,7 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
     match reason {
         Fault::Newer(_) => Err(reason),
         // The first start of all was cut short: nothing is lost.
-        Fault::Unfinished if !folder.is_named(&current) => {
+        fault if fault.is_damage() && never_counted(folder, &current, &fault) => {
             let opened = replace(folder, None, make, broken);
             if let Ok(database) = &opened.database {
                 keep_only(folder, database);
@@ -115,6 +121,14 @@ pub(super) fn open<R: Reader>(folder: &Folder, make: impl Fn() -> R) -> Result<O
         }
         fault if fault.is_damage() => Ok(replace(folder, Some((current, fault)), make, broken)),
         fault => Ok(without(fault)),
+    }
+}
+
+/// Whether nothing was ever said to be in a damaged database: it is one whose making was cut short, and no other one took its place before.
+fn never_counted(folder: &Folder, current: &str, fault: &Fault) -> bool {
+    match fault {
+        Fault::Unfinished => !folder.is_named(current),
+        _ => !folder.has_named(),
     }
 }
 
@@ -142,7 +156,12 @@ fn look<R: Reader>(dir: &Path, name: &str, mut reader: R) -> Look<R> {
         // sled would make an empty store of it and call that fine.
         return Look::Broken(Fault::Damaged("its file is missing".into()), None);
     }
-    let mut database = match open_patiently(dir) {
+    let mut opened = open_patiently(dir);
+    if matches!(opened, Err(Fault::Damaged(_))) {
+        Database::forget_halves(dir);
+        opened = open_patiently(dir);
+    }
+    let mut database = match opened {
         Ok(database) => Box::new(database),
         Err(fault) => return Look::Broken(fault, None),
     };

@@ -74,6 +74,47 @@ async fn what_is_missing_or_half_there_is_noticed() {
     assert_eq!((found, quarantined.is_some()), (whole, true));
 }
 
+#[tokio::test]
+async fn what_a_power_cut_leaves_beside_the_log_of_the_engine_costs_nothing() {
+    // The engine writes its settings without a sync, and takes a snapshot that it was writing for the newest one.
+    let leave = |name: &'static str, content: &'static [u8]| {
+        move |dir: &Path| fs::write(generation(dir).join(name), content).unwrap()
+    };
+    let dir = stored().await;
+    for (name, content) in [
+        (
+            "conf",
+            b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n".as_slice(),
+        ),
+        ("conf", [0; 62].as_slice()),
+        ("conf", b"".as_slice()),
+        ("snap.00000000000001A9.generating", b"".as_slice()),
+        ("snap.00000000000001A9.generating", [0; 162].as_slice()),
+    ] {
+        assert_eq!(
+            survives(dir.path(), name, leave(name, content)).await,
+            (COMPONENTS, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_that_a_power_cut_ended_has_lost_nothing() {
+    for content in [None, Some([].as_slice()), Some(&[0; 300])] {
+        let dir = tempfile::tempdir().unwrap();
+        let begun = dir.path().join("state/gen-000001");
+        fs::create_dir_all(&begun).unwrap();
+        if let Some(content) = content {
+            fs::write(begun.join("db"), content).unwrap();
+            fs::write(begun.join("conf"), content).unwrap();
+        }
+        assert_eq!(
+            survives(dir.path(), "a first start", |_| ()).await,
+            (0, None)
+        );
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap().flatten() {
