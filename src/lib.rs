@@ -79,6 +79,7 @@ pub mod docs {
     #![doc = include_str!("docs/service.md")]
     #![doc = include_str!("docs/audit.md")]
     #![doc = include_str!("docs/health.md")]
+    #![doc = include_str!("docs/image.md")]
     #![doc = include_str!("docs/boards.md")]
     #![doc = include_str!("docs/link.md")]
     #![doc = include_str!("docs/tls.md")]
@@ -113,6 +114,8 @@ pub mod docs {
         include_str!("docs/audit.md"),
         "\n\n",
         include_str!("docs/health.md"),
+        "\n\n",
+        include_str!("docs/image.md"),
         "\n\n",
         include_str!("docs/boards.md"),
         "\n\n",
