@@ -28,7 +28,7 @@ MODULES = (
 ).split()
 # Units that start by themselves, beside those that Debian's packages link already.
 ENABLED = [
-    "rackhand.service", "rackhand.socket", "rackhand-journal.timer", "rackhand-journal-stop.service",
+    "rackhand.service", "rackhand.socket", "rackhand-on-boot.service", "rackhand-console.path", "rackhand-journal.timer", "rackhand-journal-stop.service",
     "nftables.service", "systemd-networkd.service", "systemd-resolved.service", "systemd-timesyncd.service",
 ]  # fmt: skip
 # Nobody logs in, nothing is configured at the first start, and nothing asks for a person.

@@ -111,7 +111,7 @@ impl Setting {
 pub enum SwitchFault {
     /// It begins with no level: one letter wrong, and nothing would be logged any more.
     #[error(
-        "it must begin with error, warn, info or debug, and go on with parts such as `,rackhand::link=debug`"
+        "it must begin with error, warn, info or debug, and go on with parts such as `,rackhand=debug`"
     )]
     NoFilter,
     /// There is nobody to send traces to.

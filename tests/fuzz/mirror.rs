@@ -328,7 +328,8 @@ fn engine(code: u8) -> EngineStatus {
 
 fn facts(name: &str) -> ComponentFacts {
     let name = serde_json::Value::from(name);
-    serde_json::from_value(serde_json::json!({ "Name": name, "Type": "gain", "Properties": [{ "Name": "n", "Value": "8" }] })).unwrap()
+    let facts = serde_json::json!({ "Name": name, "Type": "gain", "Properties": [{ "Name": "n", "Value": "8" }] });
+    serde_json::from_str(&facts.to_string()).unwrap()
 }
 
 fn control_facts<'a>(name: &'a str, told: &Told) -> ControlFacts<'a> {

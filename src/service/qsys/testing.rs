@@ -58,10 +58,9 @@ pub(super) fn engine(code: &str) -> EngineStatus {
 
 /// Tells the mirror of a component.
 pub(super) fn tell(mirror: &Mirror, name: &str, kind: &str, controls: &[Value]) {
-    let facts: ComponentFacts = serde_json::from_value(
-        json!({ "Name": name, "Type": kind, "Properties": [{ "Name": "n", "Value": "8" }] }),
-    )
-    .unwrap();
+    let facts =
+        json!({ "Name": name, "Type": kind, "Properties": [{ "Name": "n", "Value": "8" }] });
+    let facts: ComponentFacts = serde_json::from_str(&facts.to_string()).unwrap();
     let text = json!({ "Name": name, "Controls": controls }).to_string();
     let controls: Controls<'_> = serde_json::from_str(&text).unwrap();
     ChangeSink::component(mirror, &facts, &controls.controls, Instant::now());

@@ -21,10 +21,10 @@ pub(in crate::store) fn engine(code: &str) -> EngineStatus {
 }
 
 pub(in crate::store) fn facts(name: &str, kind: &str) -> ComponentFacts {
-    serde_json::from_value(serde_json::json!({
+    let facts = serde_json::json!({
         "Name": name, "Type": kind, "Properties": [{ "Name": "n", "Value": "8" }]
-    }))
-    .unwrap()
+    });
+    serde_json::from_str(&facts.to_string()).unwrap()
 }
 
 /// A component with these controls: name, type, direction, value.
