@@ -47,6 +47,7 @@ pub(super) async fn serve(start: Start, stop: Stop) -> anyhow::Result<Next> {
     if let Some((listener, certificates)) = start.secure {
         let address = listener.local_addr()?;
         let life = beats.life("HTTPS acceptor", &stop);
+        tasks.spawn(Arc::clone(&certificates).keep(stop.clone()));
         tasks.spawn(front.serve_secure(listener, certificates, life));
         tracing::info!("Waiting to be set up on {}", endpoint("https", address));
     }
