@@ -528,7 +528,7 @@ impl Front {
             }
             (Route::StatusPage, Some(caller)) => health::page(&*self.health, &caller),
             (Route::Help, Some(_)) => reply::text(200, crate::docs::TEXT),
-            (Route::OpenApi, Some(_)) => openapi::answer(),
+            (Route::OpenApi, Some(_)) => openapi::answer(self.setup.is_some()),
             (Route::Metrics, _) => metrics::answer(self, &request),
             (Route::Token | Route::Refresh, Some(caller)) => {
                 auth::answer(self, route, request, &caller).await

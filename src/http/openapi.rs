@@ -12,15 +12,25 @@ use super::reply;
 use super::route::{Access, Route};
 use crate::guard::{Role, Scope};
 
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(document().to_string()));
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(document(false).to_string()));
 
-pub(super) fn answer() -> Response<Body> {
-    reply::json(200, DOCUMENT.clone())
+/// The same of a box that is set up by its pages.
+static WITH_SETUP: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(document(true).to_string()));
+
+pub(super) fn answer(has_setup: bool) -> Response<Body> {
+    let document = if has_setup { &WITH_SETUP } else { &DOCUMENT };
+    reply::json(200, Bytes::clone(document))
 }
 
-fn document() -> Value {
+/// What is not there is not described.
+fn document(has_setup: bool) -> Value {
     let mut paths = Map::new();
-    for route in Route::ALL {
+    let is_setup =
+        |route: &Route| matches!(route, Route::Claim | Route::SetupPage | Route::SetupStep);
+    for route in Route::ALL
+        .into_iter()
+        .filter(|route| has_setup || !is_setup(route))
+    {
         for path in route.paths() {
             if let Some(item) = item(route, path) {
                 paths.insert((*path).to_owned(), item);
@@ -312,7 +322,6 @@ fn setup_answers() -> Vec<Answer> {
         ),
         error(400, "What was typed cannot be read, or used."),
         error(403, "The code is not the box's, or the key not an admin's."),
-        error(404, "This service is set up by its configuration."),
         error(409, "The box is claimed already."),
         error(413, "The body is too large."),
         error(415, "The body is not JSON."),
@@ -416,7 +425,8 @@ mod tests {
 
     #[test]
     fn every_route_but_those_of_mcp_is_described_with_each_of_its_verbs() {
-        let document = document();
+        let document = document(true);
+        assert!(super::document(false)["paths"]["/claim"].is_null());
         for route in Route::ALL {
             for path in route.paths() {
                 let item = &document["paths"][*path];
